@@ -1,0 +1,109 @@
+# Build rules that every folder shares: the language level, warnings, sanitizers, and one function each for a library,
+# a program and a test. Included by the top CMakeLists.txt and by student/CMakeLists.txt when it is built alone.
+include_guard(GLOBAL)
+
+get_filename_component(RETORT_ROOT "${CMAKE_CURRENT_LIST_DIR}/../.." ABSOLUTE)
+set(CMAKE_CXX_STANDARD 20) # Debian's Abseil and gRPC are used from C++20 everywhere
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+set(CMAKE_CXX_FLAGS_RELEASE "-O2") # assertions stay on: a broken invariant ends the process, in production too
+set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g1")
+
+find_program(RETORT_CCACHE ccache)
+if(RETORT_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${RETORT_CCACHE})
+endif()
+
+find_package(Threads REQUIRED)
+
+add_library(retort_settings INTERFACE)
+target_include_directories(retort_settings INTERFACE ${RETORT_ROOT})
+target_compile_options(retort_settings INTERFACE -Wall -Wextra -Wno-missing-field-initializers -Werror=return-type
+  -ffp-contract=off) # one product rounds once, whatever the instruction set: the same bits everywhere we promise them
+find_program(RETORT_MOLD mold)
+if(RETORT_MOLD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_link_options(retort_settings INTERFACE -fuse-ld=mold)
+endif()
+if(RETORT_SANITIZER STREQUAL "address")
+  target_compile_options(retort_settings INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(retort_settings INTERFACE -fsanitize=address,undefined)
+elseif(RETORT_SANITIZER STREQUAL "thread")
+  target_compile_options(retort_settings INTERFACE -fsanitize=thread -fno-omit-frame-pointer)
+  target_link_options(retort_settings INTERFACE -fsanitize=thread)
+elseif(RETORT_SANITIZER)
+  message(FATAL_ERROR "RETORT_SANITIZER is '${RETORT_SANITIZER}'; wanted address, thread, or empty")
+endif()
+
+# retort_library(ledger::merkle SOURCES a.cc [PUBLIC lib...] [PRIVATE lib...])
+# Makes the static library ledger_merkle with the alias ledger::merkle; without SOURCES, a header-only one.
+function(retort_library alias)
+  cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  string(REPLACE "::" "_" name ${alias})
+  if(ARG_SOURCES)
+    add_library(${name} STATIC ${ARG_SOURCES})
+    target_link_libraries(${name} PUBLIC ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE} retort_settings)
+    target_include_directories(${name} PUBLIC ${RETORT_ROOT})
+  else()
+    add_library(${name} INTERFACE)
+    target_include_directories(${name} INTERFACE ${RETORT_ROOT})
+    target_link_libraries(${name} INTERFACE ${ARG_PUBLIC})
+  endif()
+  add_library(${alias} ALIAS ${name})
+endfunction()
+
+# retort_program(retortd SOURCES main.cc LINK lib...)
+function(retort_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} retort_settings Threads::Threads)
+endfunction()
+
+# retort_test(ledger_test SOURCES a_test.cc... LINK lib... [LABELS unit] [TIMEOUT seconds])
+# One GoogleTest executable; each TEST in it is one ctest test. The default label is unit.
+function(retort_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LINK;LABELS" ${ARGN})
+  if(NOT ARG_LABELS)
+    set(ARG_LABELS unit)
+  endif()
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  find_package(GTest REQUIRED)
+  include(GoogleTest)
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gmock_main GTest::gtest retort_settings Threads::Threads)
+  target_compile_definitions(${name} PRIVATE RETORT_SOURCE_DIR="${RETORT_ROOT}")
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST WORKING_DIRECTORY ${CMAKE_BINARY_DIR}
+    PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
+endfunction()
+
+# retort_fuzz(ledger_entry_fuzz SOURCES entry_fuzz.cc LINK lib... CORPUS dir)
+# A libFuzzer target when RETORT_FUZZ is on. Without it the same file is linked with a driver that replays the corpus,
+# so that every corpus entry stays a regression test in the ordinary build.
+function(retort_fuzz name)
+  cmake_parse_arguments(ARG "" "CORPUS" "SOURCES;LINK" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} retort_settings Threads::Threads)
+  if(RETORT_FUZZ)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    add_test(NAME ${name} COMMAND ${name} -max_total_time=5 -rss_limit_mb=2048 -timeout=10
+      ${CMAKE_BINARY_DIR}/fuzz/${name} ${ARG_CORPUS})
+    file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz/${name})
+    set_tests_properties(${name} PROPERTIES LABELS fuzz TIMEOUT 120)
+  else()
+    target_sources(${name} PRIVATE ${RETORT_ROOT}/tests/fuzz/replay_corpus.cc)
+    add_test(NAME ${name}_corpus COMMAND ${name} ${ARG_CORPUS})
+    set_tests_properties(${name}_corpus PROPERTIES LABELS unit TIMEOUT 120)
+  endif()
+endfunction()
+if(RETORT_FUZZ)
+  target_compile_options(retort_settings INTERFACE -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all)
+  target_link_options(retort_settings INTERFACE -fsanitize=address,undefined)
+endif()
