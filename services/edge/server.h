@@ -1,0 +1,57 @@
+// The gRPC server that every role is served by: mutual TLS, message and connection limits, health, reflection, drain.
+#ifndef SERVICES_EDGE_SERVER_H_
+#define SERVICES_EDGE_SERVER_H_
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "services/edge/channel.h"
+
+namespace grpc {
+class Server;
+class Service;
+}  // namespace grpc
+
+namespace retort::services {
+
+struct EdgeServerOptions {
+  std::string listen;  // host:port; port 0 picks a free one
+  TlsPaths tls;        // client certificates are required and verified against tls.authorities
+  bool reflection = false;
+};
+
+// A running server. Thread-safe.
+class EdgeServer {
+ public:
+  // Starts serving. `services` stay owned by the caller and must outlive the server. FailedPrecondition when the port is
+  // taken or the address cannot be bound, or a TLS file is unusable; the message names address or file.
+  // Health answers SERVING from the start for "" and every service; see SetServing.
+  static absl::StatusOr<std::unique_ptr<EdgeServer>> Start(const EdgeServerOptions& options,
+                                                           const std::vector<grpc::Service*>& services);
+  ~EdgeServer();
+
+  // The bound port.
+  int port() const { return port_; }
+
+  // Overall health, for readiness.
+  void SetServing(bool serving);
+
+  // Stops accepting, lets calls in flight finish until the deadline, then cancels them.
+  void Drain(std::chrono::milliseconds grace);
+
+ private:
+  EdgeServer(std::unique_ptr<grpc::Server> server, int port);
+
+  std::unique_ptr<grpc::Server> server_;
+  int port_;
+};
+
+// A free port of the loopback interface, for configurations that must name it before the server starts.
+absl::StatusOr<int> FreeLoopbackPort();
+
+}  // namespace retort::services
+
+#endif  // SERVICES_EDGE_SERVER_H_
