@@ -1,0 +1,100 @@
+// One training run: samples in, checkpoints out, the same bits every time.
+//
+// A run folder holds the manifest and the last two checkpoints. Create resumes from the newest good one, or starts from
+// the seed. Everything that a step depends on is in the checkpoint, so a run that was stopped at any moment and resumed
+// is byte for byte the run that was not; and nothing depends on the number of threads.
+//
+//   auto trainer = Trainer::Create(manifest, std::move(train_samples), {.run_dir = dir, .threads = 2});
+//   while ((*trainer)->step() < manifest.steps) { (*trainer)->Step(); ... (*trainer)->Save(); }
+//
+// Not thread-safe; the threads inside are its own.
+#ifndef STUDENT_TRAINING_TRAINER_H_
+#define STUDENT_TRAINING_TRAINER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "ledger/approved_sample.h"
+#include "student/evaluation/evaluate.h"
+#include "student/training/document.h"
+#include "student/training/manifest.h"
+
+namespace retort::student {
+
+struct TrainerOptions {
+  std::string run_dir;  // made when missing; locked against a second trainer while this one lives
+  int threads = 0;      // 0 means all cores
+  ChatEncoder encode;   // for samples without ids; may be empty
+  std::function<void(std::string_view)> log;  // lines for people: a torn checkpoint, split samples; may be empty
+};
+
+struct StepResult {
+  int64_t step = 0;           // after the step, from 1
+  double loss = 0;            // nats per valid token, over the whole step
+  int64_t tokens = 0;         // forwarded, padding excluded
+  int64_t valid_tokens = 0;   // that carried loss
+  double gradient_norm = 0;   // before clipping
+  double learning_rate = 0;
+  double seconds = 0;
+};
+
+struct CheckpointInfo {
+  int64_t step = 0;
+  std::string digest;             // lower-case hex SHA-256 of the state (student/training/checkpoint.h)
+  std::string previous_digest;    // of the state of the checkpoint before; empty for the initial state
+  std::string transcript_digest;  // hash chain over the samples of every step so far
+  std::string loss;               // of the last step, decimal; empty at step 0
+};
+
+class Trainer {
+ public:
+  // Turns the samples into documents, packs them, and loads the newest good checkpoint of the run folder if there is
+  // one. A torn or altered checkpoint is said so through `log` and the one before it is used.
+  // InvalidArgument: the manifest is invalid, or a sample is malformed (student/training/document.h).
+  // FailedPrecondition: the folder holds another run (another manifest or other samples); a sample has another
+  //   tokenizer; no sample; a held-out sample among them; another trainer holds the folder's lock.
+  // DataLoss: checkpoints are there and none of them is good. Unavailable: the disk refuses.
+  static absl::StatusOr<std::unique_ptr<Trainer>> Create(const TrainingManifest& manifest,
+                                                         const std::vector<ledger::ApprovedSample>& train,
+                                                         TrainerOptions options);
+  ~Trainer();
+
+  // Steps done; the one that was resumed from, at first.
+  int64_t step() const;
+  // The state as of now, without writing it. At step 0: the initial state.
+  absl::StatusOr<CheckpointInfo> Describe() const;
+
+  // One optimiser step. FailedPrecondition when the run is finished; Internal when the loss is not finite.
+  absl::StatusOr<StepResult> Step();
+
+  // Writes a checkpoint: a temporary file, synced, renamed, folder synced; then drops all but the last two.
+  // Unavailable when the disk refuses; the older checkpoints are then untouched.
+  absl::StatusOr<CheckpointInfo> Save();
+
+  // Documents of held-out samples, checked as Create checks the others.
+  absl::StatusOr<std::vector<Document>> HeldOutDocuments(const std::vector<ledger::ApprovedSample>& samples) const;
+  // Measures the student as it is now.
+  absl::StatusOr<Quality> Evaluate(const std::vector<Document>& held_out);
+
+  // Writes the student as it is now for Hugging Face (student/export/hugging_face.h) into `folder`.
+  absl::Status Export(const std::string& folder);
+
+  int64_t parameters() const;         // tied matrices counted once
+  int64_t active_parameters() const;  // touched by one token
+  int64_t split_documents() const;    // longer than a row, hence cut into several
+
+ private:
+  struct Impl;
+  explicit Trainer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace retort::student
+
+#endif  // STUDENT_TRAINING_TRAINER_H_
