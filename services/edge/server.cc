@@ -1,0 +1,113 @@
+#include "services/edge/server.h"
+
+#include <arpa/inet.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <mutex>
+
+namespace retort::services {
+namespace {
+
+constexpr int kReceiveBytesMax = 4 << 20;
+constexpr int kSendBytesMax = 8 << 20;     // a sample with wide log-probabilities and its proof
+constexpr int kMetadataBytesMax = 16 << 10;
+constexpr int kStreamsPerConnectionMax = 256;
+constexpr int kThreadsMax = 512;
+constexpr size_t kMemoryBytesMax = size_t{1} << 30;
+
+// Both plugins are process-wide switches of the library and must be set before the first server is built.
+void EnablePlugins() {
+  static std::once_flag once;
+  std::call_once(once, [] { grpc::EnableDefaultHealthCheckService(true); });
+}
+
+void SetLimits(grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(kReceiveBytesMax);
+  builder.SetMaxSendMessageSize(kSendBytesMax);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytesMax);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kStreamsPerConnectionMax);
+  // Without this a second server on the same port would silently share its connections.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 30'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  grpc::ResourceQuota quota("retort");
+  quota.SetMaxThreads(kThreadsMax);
+  quota.Resize(kMemoryBytesMax);
+  builder.SetResourceQuota(quota);
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(const TlsPaths& tls) {
+  grpc::SslServerCredentialsOptions options(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  auto key = ReadSmallFile(tls.private_key);
+  if (!key.ok()) return key.status();
+  auto certificate = ReadSmallFile(tls.certificate);
+  if (!certificate.ok()) return certificate.status();
+  auto authorities = ReadSmallFile(tls.authorities);
+  if (!authorities.ok()) return authorities.status();
+  options.pem_key_cert_pairs.push_back({*key, *certificate});
+  options.pem_root_certs = *authorities;
+  return grpc::SslServerCredentials(options);
+}
+
+}  // namespace
+
+EdgeServer::EdgeServer(std::unique_ptr<grpc::Server> server, int port) : server_(std::move(server)), port_(port) {}
+
+EdgeServer::~EdgeServer() { Drain(std::chrono::milliseconds(0)); }
+
+absl::StatusOr<std::unique_ptr<EdgeServer>> EdgeServer::Start(const EdgeServerOptions& options,
+                                                              const std::vector<grpc::Service*>& services) {
+  EnablePlugins();
+  auto credentials = Credentials(options.tls);
+  if (!credentials.ok()) return credentials.status();
+  grpc::ServerBuilder builder;
+  SetLimits(builder);
+  int port = 0;
+  builder.AddListeningPort(options.listen, *credentials, &port);
+  for (grpc::Service* service : services) builder.RegisterService(service);
+  if (options.reflection) {
+    static std::once_flag once;
+    std::call_once(once, [] { grpc::reflection::InitProtoReflectionServerBuilderPlugin(); });
+  }
+  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  if (server == nullptr || port == 0) {
+    return absl::FailedPreconditionError(
+        "cannot listen on " + options.listen +
+        ": the port is taken, the address is not of this machine, or the TLS files do not belong together (" +
+        options.tls.certificate + ", " + options.tls.private_key + ")");
+  }
+  return std::unique_ptr<EdgeServer>(new EdgeServer(std::move(server), port));
+}
+
+void EdgeServer::SetServing(bool serving) {
+  if (auto* health = server_->GetHealthCheckService(); health != nullptr) health->SetServingStatus(serving);
+}
+
+void EdgeServer::Drain(std::chrono::milliseconds grace) {
+  SetServing(false);
+  server_->Shutdown(std::chrono::system_clock::now() + grace);
+}
+
+absl::StatusOr<int> FreeLoopbackPort() {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return absl::UnavailableError("no socket for choosing a port");
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof(address);
+  const bool bound = bind(fd, reinterpret_cast<sockaddr*>(&address), length) == 0 &&
+                     getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0;
+  close(fd);
+  if (!bound) return absl::UnavailableError("no free port on the loopback interface");
+  return static_cast<int>(ntohs(address.sin_port));
+}
+
+}  // namespace retort::services
