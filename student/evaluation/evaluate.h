@@ -1,6 +1,7 @@
 // How close a student is to its teacher on samples that it never trained on.
 //
-// Over every completion token of the held-out documents, with the teacher's recorded distribution at that position:
+// Over every completion token of the held-out documents, with the teacher's recorded distribution at that
+// position:
 //   kl          mean of KL(teacher || student) in nats, over the teacher's top-k and one bucket for the rest
 //   agreement   part of the positions where the student's most likely token is the teacher's most likely one
 //   perplexity  exp of the mean cross-entropy on the token that the teacher wrote
@@ -21,14 +22,17 @@ struct Quality {
   double agreement = 0;   // 0 to 1
   double perplexity = 0;  // at least 1
   int64_t tokens = 0;     // positions that were measured
-  int64_t distribution_tokens = 0;  // of those, positions with a teacher distribution; kl and agreement are over these
+  int64_t distribution_tokens =
+      0;  // of those, positions with a teacher distribution; kl and agreement are over these
 };
 
 class Model;
 
-// FailedPrecondition when `documents` is empty or none has a teacher distribution (there is nothing to measure).
-// InvalidArgument when a document is longer than `sequence_length`, or its ids exceed the model's vocabulary.
-absl::StatusOr<Quality> Evaluate(Model& model, const std::vector<Document>& documents, int64_t sequence_length);
+// FailedPrecondition when `documents` is empty or none has a teacher distribution (there is nothing to
+// measure). InvalidArgument when a document is longer than `sequence_length`, or its ids exceed the model's
+// vocabulary.
+absl::StatusOr<Quality> Evaluate(Model& model, const std::vector<Document>& documents,
+                                 int64_t sequence_length);
 
 }  // namespace retort::student
 

@@ -2,13 +2,15 @@
 //
 //   u64 little-endian n | n bytes of JSON header, padded with spaces | data
 //
-// The header maps each name to {"dtype","shape","data_offsets":[begin,end]}, offsets relative to the data, and
-// "__metadata__" to strings. The reader treats a file as hostile: everything is bounded and checked before it is used,
-// and what it accepts has no duplicate name, hole, overlap or trailing byte. The writer writes larger alignments first,
-// then names in byte order, with the data at a multiple of 8, so equal contents give equal files.
+// The header maps each name to {"dtype","shape","data_offsets":[begin,end]}, offsets relative to the data,
+// and
+// "__metadata__" to strings. The reader treats a file as hostile: everything is bounded and checked before it
+// is used, and what it accepts has no duplicate name, hole, overlap or trailing byte. The writer writes
+// larger alignments first, then names in byte order, with the data at a multiple of 8, so equal contents give
+// equal files.
 //
-// SafetensorsFile maps the file read-only and hands out views that live as long as it does. One thread may load; any
-// number may read.
+// SafetensorsFile maps the file read-only and hands out views that live as long as it does. One thread may
+// load; any number may read.
 #ifndef STUDENT_FORMATS_SAFETENSORS_H_
 #define STUDENT_FORMATS_SAFETENSORS_H_
 
@@ -46,8 +48,8 @@ inline constexpr size_t kSafetensorsDimensionsMax = 8;
 
 class SafetensorsFile {
  public:
-  // Maps and checks a file. NotFound when it is not there, Unavailable when it cannot be read, InvalidArgument naming
-  // the tensor, the value seen and the value wanted for anything malformed.
+  // Maps and checks a file. NotFound when it is not there, Unavailable when it cannot be read,
+  // InvalidArgument naming the tensor, the value seen and the value wanted for anything malformed.
   static absl::StatusOr<SafetensorsFile> Open(const std::string& path);
 
   // The same for bytes in memory, which must outlive the result.
@@ -59,16 +61,18 @@ class SafetensorsFile {
 
   // Copies a tensor of type F32, F16 or BF16 into `target`, widened to fp32 exactly.
   // NotFound when there is none of that name; InvalidArgument when its type or shape is another.
-  absl::Status ReadFloats(std::string_view name, std::span<const int64_t> shape, std::span<float> target) const;
+  absl::Status ReadFloats(std::string_view name, std::span<const int64_t> shape,
+                          std::span<float> target) const;
 
  private:
-  std::shared_ptr<const void> mapping_;  // shared with nobody but copies of this object; unmapped with the last
+  std::shared_ptr<const void>
+      mapping_;  // shared with nobody but copies of this object; unmapped with the last
   std::map<std::string, SafetensorsTensor, std::less<>> tensors_;
   std::map<std::string, std::string, std::less<>> metadata_;
 };
 
-// Writes `tensors` and `metadata` to `path`: a temporary file in the same folder, synced, renamed, the folder synced.
-// Unavailable when the disk refuses. The tensors must be well-formed (checked by assertion).
+// Writes `tensors` and `metadata` to `path`: a temporary file in the same folder, synced, renamed, the folder
+// synced. Unavailable when the disk refuses. The tensors must be well-formed (checked by assertion).
 absl::Status WriteSafetensors(const std::string& path,
                               const std::map<std::string, SafetensorsTensor, std::less<>>& tensors,
                               const std::map<std::string, std::string, std::less<>>& metadata);

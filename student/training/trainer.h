@@ -1,8 +1,8 @@
 // One training run: samples in, checkpoints out, the same bits every time.
 //
-// A run folder holds the manifest and the last two checkpoints. Create resumes from the newest good one, or starts from
-// the seed. Everything that a step depends on is in the checkpoint, so a run that was stopped at any moment and resumed
-// is byte for byte the run that was not; and nothing depends on the number of threads.
+// A run folder holds the manifest and the last two checkpoints. Create resumes from the newest good one, or
+// starts from the seed. Everything that a step depends on is in the checkpoint, so a run that was stopped at
+// any moment and resumed is byte for byte the run that was not; and nothing depends on the number of threads.
 //
 //   auto trainer = Trainer::Create(manifest, std::move(train_samples), {.run_dir = dir, .threads = 2});
 //   while ((*trainer)->step() < manifest.steps) { (*trainer)->Step(); ... (*trainer)->Save(); }
@@ -31,15 +31,16 @@ struct TrainerOptions {
   std::string run_dir;  // made when missing; locked against a second trainer while this one lives
   int threads = 0;      // 0 means all cores
   ChatEncoder encode;   // for samples without ids; may be empty
-  std::function<void(std::string_view)> log;  // lines for people: a torn checkpoint, split samples; may be empty
+  std::function<void(std::string_view)>
+      log;  // lines for people: a torn checkpoint, split samples; may be empty
 };
 
 struct StepResult {
-  int64_t step = 0;           // after the step, from 1
-  double loss = 0;            // nats per valid token, over the whole step
-  int64_t tokens = 0;         // forwarded, padding excluded
-  int64_t valid_tokens = 0;   // that carried loss
-  double gradient_norm = 0;   // before clipping
+  int64_t step = 0;          // after the step, from 1
+  double loss = 0;           // nats per valid token, over the whole step
+  int64_t tokens = 0;        // forwarded, padding excluded
+  int64_t valid_tokens = 0;  // that carried loss
+  double gradient_norm = 0;  // before clipping
   double learning_rate = 0;
   double seconds = 0;
 };
@@ -54,10 +55,11 @@ struct CheckpointInfo {
 
 class Trainer {
  public:
-  // Turns the samples into documents, packs them, and loads the newest good checkpoint of the run folder if there is
-  // one. A torn or altered checkpoint is said so through `log` and the one before it is used.
+  // Turns the samples into documents, packs them, and loads the newest good checkpoint of the run folder if
+  // there is one. A torn or altered checkpoint is said so through `log` and the one before it is used.
   // InvalidArgument: the manifest is invalid, or a sample is malformed (student/training/document.h).
-  // FailedPrecondition: the folder holds another run (another manifest or other samples); a sample has another
+  // FailedPrecondition: the folder holds another run (another manifest or other samples); a sample has
+  // another
   //   tokenizer; no sample; a held-out sample among them; another trainer holds the folder's lock.
   // DataLoss: checkpoints are there and none of them is good. Unavailable: the disk refuses.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(const TrainingManifest& manifest,
@@ -78,7 +80,8 @@ class Trainer {
   absl::StatusOr<CheckpointInfo> Save();
 
   // Documents of held-out samples, checked as Create checks the others.
-  absl::StatusOr<std::vector<Document>> HeldOutDocuments(const std::vector<ledger::ApprovedSample>& samples) const;
+  absl::StatusOr<std::vector<Document>> HeldOutDocuments(
+      const std::vector<ledger::ApprovedSample>& samples) const;
   // Measures the student as it is now.
   absl::StatusOr<Quality> Evaluate(const std::vector<Document>& held_out);
 
