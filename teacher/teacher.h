@@ -46,6 +46,7 @@ struct Sampling {
 struct CompletionRequest {
   std::vector<Turn> messages;  // 1 to 64, at most 256 KiB of text
   Sampling sampling;
+  std::string request_id;  // optional; a remote teacher gets it as the idempotency key of all attempts of this call
 };
 
 // When to give up. Both are looked at while waiting, at least ten times per second.
@@ -131,7 +132,8 @@ class Teacher {
   //   Unavailable        cannot connect, 408, 409, 425, 5xx, or a connection that broke, until attempts ran out
   //   Unknown            the answer came whole but cannot be read (not JSON, no choices, wrong types), or is larger than
   //                      the bound. Not asked again here: it was probably billed
-  //   FailedPrecondition the operator must change something first, for example supply the key or the model file
+  //   FailedPrecondition the operator must change something first: supply the key or the model file, trust the endpoint's
+  //                      certificate, or name the address that it redirects to
   //   Cancelled          limits.cancelled said so
   // Messages never hold the key, a prompt or a completion.
   virtual absl::StatusOr<Completion> Complete(const CompletionRequest& request, const CallLimits& limits) = 0;
