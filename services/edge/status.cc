@@ -88,7 +88,7 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
   google::rpc::Status details;
   details.set_code(static_cast<int>(status.code()));
   details.set_message(std::string(status.message()));
-  detailed.ForEachPayload([&details](std::string_view url, const absl::Cord& payload) {
+  detailed.ForEachPayload([&details](absl::string_view url, const absl::Cord& payload) {
     auto* any = details.add_details();
     any->set_type_url(std::string(url));
     any->set_value(std::string(payload));

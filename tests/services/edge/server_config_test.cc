@@ -1,0 +1,76 @@
+#include "services/edge/server_config.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <fstream>
+
+namespace retort::services {
+namespace {
+
+constexpr char kPolicyOnly[] = R"(deployment: retort.example
+listen: 127.0.0.1:7443
+data_dir: /var/lib/retort
+tls:
+  certificate: server.crt
+  private_key: server.key
+  authorities: ca.crt
+packs_dir: /etc/retort/packs
+keys:
+  policy: policy.key
+)";
+
+absl::Status Load(const std::string& yaml, const std::set<std::string>& roles) {
+  const std::string path = testing::TempDir() + "/retortd.yaml";
+  std::ofstream(path) << yaml;
+  return LoadServerConfig(path, roles).status();
+}
+
+TEST(ServerConfigTest, LoadsWhatARoleNeeds) { EXPECT_EQ(Load(kPolicyOnly, {"policy"}), absl::OkStatus()); }
+
+TEST(ServerConfigTest, NamesWhatIsMissing) {
+  const absl::Status status = Load(kPolicyOnly, {"policy", "ledger"});
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(status.message().find("keys.log"), std::string::npos) << status;
+  EXPECT_NE(status.message().find("retortd.yaml"), std::string::npos) << status;
+}
+
+TEST(ServerConfigTest, RefusesASettingThatNothingUses) {
+  const absl::Status status = Load(std::string(kPolicyOnly) + "trainer_program: /usr/bin/true\n", {"policy"});
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(status.message().find("trainer_program"), std::string::npos) << status;
+}
+
+TEST(ServerConfigTest, RefusesUnknownKeysWithTheirLine) {
+  const absl::Status status = Load(std::string(kPolicyOnly) + "pakcs_dir: x\n", {"policy"});
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(status.message().find(":11:"), std::string::npos) << status;
+}
+
+TEST(ServerConfigTest, ChecksTeachers) {
+  const std::string base = R"(deployment: retort.example
+listen: 127.0.0.1:7443
+data_dir: d
+tls: {certificate: a, private_key: b, authorities: c}
+keys: {teacher: t}
+teachers:
+)";
+  EXPECT_EQ(Load(base + "- {id: a, provider: p, model: m, channel: OPEN_WEIGHTS, local: {}}\n", {"teacher"}),
+            absl::OkStatus());
+  for (const char* teacher : {"- {id: A, provider: p, model: m, channel: OPEN_WEIGHTS, local: {}}\n",
+                              "- {id: a, provider: p, model: m, local: {}}\n",
+                              "- {id: a, provider: p, model: m, channel: OPEN_WEIGHTS}\n",
+                              "- {id: a, provider: p, model: m, channel: FIRST_PARTY_API, openai_chat: {base_url: ftp://x}}\n"}) {
+    EXPECT_EQ(Load(base + teacher, {"teacher"}).code(), absl::StatusCode::kInvalidArgument) << teacher;
+  }
+}
+
+TEST(RolesTest, ParsesAndRefuses) {
+  EXPECT_EQ(*ParseRoles("jobs,ledger"), (std::set<std::string>{"jobs", "ledger"}));
+  for (const char* roles : {"", "jobs,", "jobs,jobs", "gateway", "jobs ledger"}) {
+    EXPECT_EQ(ParseRoles(roles).status().code(), absl::StatusCode::kInvalidArgument) << roles;
+  }
+}
+
+}  // namespace
+}  // namespace retort::services
