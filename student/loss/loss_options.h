@@ -1,6 +1,6 @@
 // How cross-entropy on the text and divergence from the teacher are mixed.
-#ifndef RETORT_STUDENT_LOSS_LOSS_OPTIONS_H_
-#define RETORT_STUDENT_LOSS_LOSS_OPTIONS_H_
+#ifndef STUDENT_LOSS_LOSS_OPTIONS_H_
+#define STUDENT_LOSS_LOSS_OPTIONS_H_
 
 namespace retort::student {
 
@@ -16,4 +16,4 @@ struct LossOptions {
 
 }  // namespace retort::student
 
-#endif  // RETORT_STUDENT_LOSS_LOSS_OPTIONS_H_
+#endif  // STUDENT_LOSS_LOSS_OPTIONS_H_

@@ -1,8 +1,8 @@
 // The shape of a student: the hyper-parameters of a DeepSeek-V3-style mixture-of-experts transformer, with
 // the names that Hugging Face's config.json gives them. Plain data; reading and writing config.json is
 // student/export's work.
-#ifndef RETORT_STUDENT_MODEL_CONFIG_H_
-#define RETORT_STUDENT_MODEL_CONFIG_H_
+#ifndef STUDENT_MODEL_CONFIG_H_
+#define STUDENT_MODEL_CONFIG_H_
 
 #include <cstdint>
 #include <string>
@@ -67,4 +67,4 @@ double TrainingFlopsPerToken(const ModelConfig& config, double average_context);
 
 }  // namespace retort::student
 
-#endif  // RETORT_STUDENT_MODEL_CONFIG_H_
+#endif  // STUDENT_MODEL_CONFIG_H_

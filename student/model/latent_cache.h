@@ -1,8 +1,8 @@
 // What multi-head latent attention must remember of earlier tokens to decode the next: per layer and token
 // the normalised latent (kv_rank floats) and the one rotated rope key that all heads share (rope_head_dim
 // floats).
-#ifndef RETORT_STUDENT_MODEL_LATENT_CACHE_H_
-#define RETORT_STUDENT_MODEL_LATENT_CACHE_H_
+#ifndef STUDENT_MODEL_LATENT_CACHE_H_
+#define STUDENT_MODEL_LATENT_CACHE_H_
 
 #include <cstdint>
 #include <vector>
@@ -38,4 +38,4 @@ class LatentCache {
 
 }  // namespace retort::student
 
-#endif  // RETORT_STUDENT_MODEL_LATENT_CACHE_H_
+#endif  // STUDENT_MODEL_LATENT_CACHE_H_

@@ -16,8 +16,8 @@
 // Model; the ThreadPool inside it works in parallel. Results are the same bits for any number of threads, on
 // one instruction set. In the fast paths a token's numbers do not depend on its neighbours in the batch
 // either, so decoding with a cache gives the logits of the full pass, bit for bit.
-#ifndef RETORT_STUDENT_MODEL_MODEL_H_
-#define RETORT_STUDENT_MODEL_MODEL_H_
+#ifndef STUDENT_MODEL_MODEL_H_
+#define STUDENT_MODEL_MODEL_H_
 
 #include <cstdint>
 #include <memory>
@@ -36,7 +36,7 @@ namespace retort::student {
 
 // Sums over the batch, each weighted by weights[t]; divide by the weight of what was summed. 64-bit, in token
 // order.
-struct StepResult {
+struct BatchResult {
   double valid_tokens = 0;    // sum of weights
   double teacher_tokens = 0;  // the part of it that has a teacher distribution
   double ce_sum = 0;          // cross-entropy in nats, over valid_tokens
@@ -79,7 +79,7 @@ class Model {
   // other micro-batches does not change what is learnt. Balance gradients therefore weigh a document by its
   // length T_d. Precondition: ValidateBatch(config(), batch) is empty (asserted). A batch without valid
   // tokens adds exactly nothing to the head and returns zeros.
-  StepResult AccumulateGradients(const ParameterSet& parameters, const PackedBatch& batch,
+  BatchResult AccumulateGradients(const ParameterSet& parameters, const PackedBatch& batch,
                                  const LossOptions& options, double inverse_valid_tokens,
                                  Gradients* gradients);
 
@@ -107,4 +107,4 @@ class Model {
 
 }  // namespace retort::student
 
-#endif  // RETORT_STUDENT_MODEL_MODEL_H_
+#endif  // STUDENT_MODEL_MODEL_H_

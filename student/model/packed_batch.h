@@ -1,7 +1,7 @@
 // Several documents laid end to end, with what each position should learn. Attention, positions and the
 // balance loss never cross a document boundary.
-#ifndef RETORT_STUDENT_MODEL_PACKED_BATCH_H_
-#define RETORT_STUDENT_MODEL_PACKED_BATCH_H_
+#ifndef STUDENT_MODEL_PACKED_BATCH_H_
+#define STUDENT_MODEL_PACKED_BATCH_H_
 
 #include <cstdint>
 #include <string>
@@ -44,4 +44,4 @@ double ValidTokens(const PackedBatch& batch);
 
 }  // namespace retort::student
 
-#endif  // RETORT_STUDENT_MODEL_PACKED_BATCH_H_
+#endif  // STUDENT_MODEL_PACKED_BATCH_H_

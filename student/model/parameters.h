@@ -4,8 +4,8 @@
 //
 // Names and shapes are those of transformers' DeepseekV3ForCausalLM. Matrices are [out, in], row-major.
 // Not synchronised: one writer, or any number of readers.
-#ifndef RETORT_STUDENT_MODEL_PARAMETERS_H_
-#define RETORT_STUDENT_MODEL_PARAMETERS_H_
+#ifndef STUDENT_MODEL_PARAMETERS_H_
+#define STUDENT_MODEL_PARAMETERS_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -104,4 +104,4 @@ void InitializeParameters(std::uint64_t seed, ParameterSet* parameters);
 
 }  // namespace retort::student
 
-#endif  // RETORT_STUDENT_MODEL_PARAMETERS_H_
+#endif  // STUDENT_MODEL_PARAMETERS_H_

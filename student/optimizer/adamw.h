@@ -1,7 +1,7 @@
 // AdamW with decoupled weight decay (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019)
 // and clipping by global norm. Results are the same bits for any number of threads.
-#ifndef RETORT_STUDENT_OPTIMIZER_ADAMW_H_
-#define RETORT_STUDENT_OPTIMIZER_ADAMW_H_
+#ifndef STUDENT_OPTIMIZER_ADAMW_H_
+#define STUDENT_OPTIMIZER_ADAMW_H_
 
 #include <cstdint>
 
@@ -53,4 +53,4 @@ double GlobalNorm(const Gradients& gradients, ThreadPool& pool);
 
 }  // namespace retort::student
 
-#endif  // RETORT_STUDENT_OPTIMIZER_ADAMW_H_
+#endif  // STUDENT_OPTIMIZER_ADAMW_H_

@@ -1,8 +1,8 @@
 // Balancing experts without an auxiliary loss (Wang et al., arXiv 2408.15664): after each optimiser step the
 // selection bias of every overloaded expert goes down by a fixed amount and that of every underloaded one
 // goes up.
-#ifndef RETORT_STUDENT_OPTIMIZER_EXPERT_BIAS_H_
-#define RETORT_STUDENT_OPTIMIZER_EXPERT_BIAS_H_
+#ifndef STUDENT_OPTIMIZER_EXPERT_BIAS_H_
+#define STUDENT_OPTIMIZER_EXPERT_BIAS_H_
 
 #include <cstdint>
 #include <span>
@@ -13,7 +13,7 @@
 namespace retort::student {
 
 // b_e += rate * sign(mean(n) - n_e) in every MoE layer. expert_counts [moe_layers, experts] are the loads of
-// the whole optimiser step: add up StepResult::expert_counts over its micro-batches. Exactly balanced experts
+// the whole optimiser step: add up BatchResult::expert_counts over its micro-batches. Exactly balanced experts
 // are left alone.
 void UpdateExpertBias(std::span<const std::int64_t> expert_counts, double rate, ParameterSet* parameters);
 
@@ -22,4 +22,4 @@ std::vector<double> LoadImbalance(const ModelConfig& config, std::span<const std
 
 }  // namespace retort::student
 
-#endif  // RETORT_STUDENT_OPTIMIZER_EXPERT_BIAS_H_
+#endif  // STUDENT_OPTIMIZER_EXPERT_BIAS_H_

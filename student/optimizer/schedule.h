@@ -1,6 +1,6 @@
 // Learning rate and router balancing rate as pure functions of the step.
-#ifndef RETORT_STUDENT_OPTIMIZER_SCHEDULE_H_
-#define RETORT_STUDENT_OPTIMIZER_SCHEDULE_H_
+#ifndef STUDENT_OPTIMIZER_SCHEDULE_H_
+#define STUDENT_OPTIMIZER_SCHEDULE_H_
 
 #include <cstdint>
 
@@ -22,4 +22,4 @@ double ExpertBiasRate(std::int64_t step, std::int64_t total_steps, double rate =
 
 }  // namespace retort::student
 
-#endif  // RETORT_STUDENT_OPTIMIZER_SCHEDULE_H_
+#endif  // STUDENT_OPTIMIZER_SCHEDULE_H_

@@ -1,6 +1,6 @@
 // Which instruction sets the fast paths may use, chosen at run time.
-#ifndef RETORT_STUDENT_TENSOR_ISA_H_
-#define RETORT_STUDENT_TENSOR_ISA_H_
+#ifndef STUDENT_TENSOR_ISA_H_
+#define STUDENT_TENSOR_ISA_H_
 
 namespace retort::student {
 
@@ -19,4 +19,4 @@ const char* IsaName(
 
 }  // namespace retort::student
 
-#endif  // RETORT_STUDENT_TENSOR_ISA_H_
+#endif  // STUDENT_TENSOR_ISA_H_

@@ -5,8 +5,8 @@
 // runs a task is then invisible in the result, so 1 thread and 64 threads give the same bits.
 //
 //   pool.Run(tiles, [&](std::int64_t tile, int worker) { Multiply(tile, &scratch[worker]); });
-#ifndef RETORT_STUDENT_THREADS_THREAD_POOL_H_
-#define RETORT_STUDENT_THREADS_THREAD_POOL_H_
+#ifndef STUDENT_THREADS_THREAD_POOL_H_
+#define STUDENT_THREADS_THREAD_POOL_H_
 
 #include <cstdint>
 #include <functional>
@@ -42,4 +42,4 @@ class ThreadPool {
 
 }  // namespace retort::student
 
-#endif  // RETORT_STUDENT_THREADS_THREAD_POOL_H_
+#endif  // STUDENT_THREADS_THREAD_POOL_H_
