@@ -1,0 +1,104 @@
+// The connection of a command to a server, and the calls that several commands share.
+#ifndef SERVICES_CLI_CLIENT_H_
+#define SERVICES_CLI_CLIENT_H_
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "grpcpp/grpcpp.h"
+#include "retort/jobs/v1/jobs.grpc.pb.h"
+#include "retort/ledger/v1/ledger.grpc.pb.h"
+#include "retort/policy/v1/policy.grpc.pb.h"
+#include "retort/teacher/v1/teacher.grpc.pb.h"
+#include "services/cli/interrupt.h"
+#include "services/edge/channel.h"
+#include "services/edge/status.h"
+
+namespace retort::services {
+
+// What flags and variables said; empty where they said nothing.
+struct ConnectionOptions {
+  std::string server;  // host:port
+  TlsPaths tls;
+  std::string dev_dir;  // where `retortd --dev` left its files; empty means DefaultDevDir()
+};
+
+// Reads an environment variable; injected for tests.
+using Environment = std::function<std::optional<std::string>(std::string_view)>;
+Environment ProcessEnvironment();
+
+// ${RETORT_DEV_DIR}, else ${XDG_STATE_HOME:-${HOME}/.local/state}/retort/dev.
+std::string DefaultDevDir(const Environment& environment);
+
+// Fills what is empty: without a server, its address and TLS files are those in the dev folder.
+// FailedPrecondition: no server given and no dev server has left its address; or a server given without TLS files. The
+// message says which flag to add.
+absl::StatusOr<ConnectionOptions> ResolveConnection(ConnectionOptions given, const Environment& environment);
+
+// A random UUID (version 4).
+std::string NewRequestId();
+
+// Stubs on one channel. Thread-safe, like the stubs.
+class Client {
+ public:
+  // Connects in the background. Errors of ConnectTo.
+  static absl::StatusOr<std::unique_ptr<Client>> Connect(const ConnectionOptions& resolved,
+                                                         std::chrono::milliseconds timeout);
+
+  using Jobs = retort::jobs::v1::JobsService;
+  using Ledger = retort::ledger::v1::LedgerService;
+  using Policy = retort::policy::v1::PolicyService;
+  using Teacher = retort::teacher::v1::TeacherService;
+
+  Jobs::Stub& jobs() { return *jobs_; }
+  Ledger::Stub& ledger() { return *ledger_; }
+  Policy::Stub& policy() { return *policy_; }
+  Teacher::Stub& teacher() { return *teacher_; }
+  std::chrono::milliseconds timeout() const { return timeout_; }
+
+  // One call with the deadline `timeout()`: client.Call(client.jobs(), &Client::Jobs::Stub::GetJob, request).
+  // Errors carry the server's reason.
+  template <class Stub, class Request, class Response>
+  absl::StatusOr<Response> Call(Stub& stub,
+                                grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                                const Request& request) {
+    grpc::ClientContext context;
+    SetDeadline(context, timeout_);
+    Response response;
+    if (grpc::Status s = (stub.*method)(&context, request, &response); !s.ok()) return FromGrpcStatus(s);
+    return response;
+  }
+
+ private:
+  Client(const std::shared_ptr<grpc::Channel>& channel, std::chrono::milliseconds timeout);
+
+  std::unique_ptr<Jobs::Stub> jobs_;
+  std::unique_ptr<Ledger::Stub> ledger_;
+  std::unique_ptr<Policy::Stub> policy_;
+  std::unique_ptr<Teacher::Stub> teacher_;
+  std::chrono::milliseconds timeout_;
+};
+
+// Follows a job until it ends and returns it as it then is. `on_change` gets every state and event line. A lost
+// connection is taken up again where it broke, for at most two minutes.
+// Cancelled: `interrupt` (may be null) was requested; the job goes on. Otherwise the error of the call.
+absl::StatusOr<retort::jobs::v1::Job> WatchJob(
+    Client& client, const std::string& name, Interrupt* interrupt,
+    const std::function<void(const retort::jobs::v1::Job& job, const std::string& event)>& on_change);
+
+// Receives the files of a stream: `path`, then each piece of content in order, `last` with the last piece.
+using FileSink = std::function<absl::Status(const std::string& path, const std::string& content, bool last)>;
+
+// Streams the evidence of projects/{project}/ledgers/main, or the files of a student, into `sink`. Errors of the call and
+// of the sink, whose first error ends the stream.
+absl::Status ReceiveEvidence(Client& client, const std::string& ledger, const FileSink& sink);
+absl::Status ReceiveStudent(Client& client, const std::string& student, const FileSink& sink);
+
+}  // namespace retort::services
+
+#endif  // SERVICES_CLI_CLIENT_H_
