@@ -1,0 +1,59 @@
+// Lines that retort-train prints on standard output: one JSON object each, told apart by "event".
+//
+//   {"event":"started","parameters":…,"active_parameters":…,"resumed_step":…}
+//   {"event":"step","step":…,"steps":…,"loss":…,"tokens":…,"tokens_per_second":…}
+//   {"event":"checkpoint","step":…,"digest":"…"}
+//   {"event":"quality","student":"untrained|text_only|logits","kl":…,"agreement":…,"perplexity":…,"tokens":…}
+//   {"event":"finished","step":…,"digest":"…","entry":…,"student_dir":"…"}
+//   {"event":"error","code":"…","message":"…"}
+//
+// The trainer is a separate program: what it prints is checked like any other input.
+#ifndef SERVICES_JOBS_TRAINER_EVENT_H_
+#define SERVICES_JOBS_TRAINER_EVENT_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "absl/status/statusor.h"
+
+namespace retort::jobs {
+
+struct TrainerStarted {
+  int64_t parameters = 0, active_parameters = 0, resumed_step = 0;
+};
+struct TrainerStep {
+  int64_t step = 0, steps = 0;
+  double loss = 0;
+  int64_t tokens = 0;  // of this step
+  double tokens_per_second = 0;
+};
+struct TrainerCheckpoint {
+  int64_t step = 0;
+  std::string digest;
+};
+struct TrainerQuality {
+  std::string student;
+  double kl = 0, agreement = 0, perplexity = 0;
+  int64_t tokens = 0;
+};
+struct TrainerFinished {
+  int64_t step = 0;
+  std::string digest;  // lower-case hex SHA-256
+  int64_t entry = 0;
+  std::string student_dir;
+};
+struct TrainerError {
+  std::string code, message;  // the message is cut at 500 bytes
+};
+
+using TrainerEvent = std::variant<TrainerStarted, TrainerStep, TrainerCheckpoint, TrainerQuality, TrainerFinished, TrainerError>;
+
+// InvalidArgument for anything but one of the objects above; members that are not listed are ignored, so that a newer
+// trainer may say more. Never throws.
+absl::StatusOr<TrainerEvent> ParseTrainerEvent(std::string_view line);
+
+}  // namespace retort::jobs
+
+#endif  // SERVICES_JOBS_TRAINER_EVENT_H_

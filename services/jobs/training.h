@@ -1,0 +1,51 @@
+// How retort-train is started for one run of a job, and what its run folder looks like.
+//
+//   runs/<job uid>/<run>/manifest.json   the training manifest, written once
+//                        checkpoints …   the trainer's own
+//                        student/        the exported student
+//                        train.log       its standard error
+#ifndef SERVICES_JOBS_TRAINING_H_
+#define SERVICES_JOBS_TRAINING_H_
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "retort/jobs/v1/job_record.pb.h"
+#include "services/edge/channel.h"
+#include "student/training/manifest.h"
+
+namespace retort::jobs {
+
+// What every run of retort-train is given.
+struct TrainerProgram {
+  std::string program;         // path of retort-train
+  std::string key_file;        // signing key of the trainer role (ledger/signing.h)
+  std::string ledger_address;  // host:port
+  services::TlsPaths tls;      // the client's side towards the ledger
+  // Tokenizer of students whose teacher does not report token ids: the embedded one.
+  std::string tokenizer_sha256;  // lower-case hex
+  int64_t vocabulary_size = 0;
+};
+
+// The runs of a job in the order in which they are trained: logits and then text_only when the baseline is asked for;
+// text_only alone when the samples carry no log-probabilities under a known tokenizer. The first is the one released.
+std::vector<std::string> RunsOf(const v1::JobRecord& record);
+
+// The manifest of a run. InvalidArgument as TrainingManifest::Validate.
+absl::StatusOr<student::TrainingManifest> ManifestOf(const v1::JobRecord& record, const std::string& run,
+                                                     const TrainerProgram& program);
+
+// Makes the run folder and writes the manifest into it, atomically and synced. FailedPrecondition when another manifest
+// is there already; Unavailable when the disk refuses. Returns the manifest's path.
+absl::StatusOr<std::filesystem::path> PrepareRunFolder(const std::filesystem::path& folder,
+                                                       const student::TrainingManifest& manifest);
+
+// The arguments of retort-train.
+std::vector<std::string> TrainerArguments(const v1::JobRecord& record, const std::string& run,
+                                          const std::filesystem::path& folder, const TrainerProgram& program);
+
+}  // namespace retort::jobs
+
+#endif  // SERVICES_JOBS_TRAINING_H_
