@@ -65,6 +65,10 @@ function(retort_program name)
   target_link_libraries(${name} PRIVATE ${ARG_LINK} retort_settings Threads::Threads)
 endfunction()
 
+# What the sanitizer and the fuzz presets build: `cmake --build … --target unit_tests`.
+add_custom_target(unit_tests)
+add_custom_target(fuzz_targets)
+
 # retort_test(ledger_test SOURCES a_test.cc... LINK lib... [LABELS unit] [TIMEOUT seconds])
 # One GoogleTest executable; each TEST in it is one ctest test. The default label is unit.
 function(retort_test name)
@@ -80,6 +84,9 @@ function(retort_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gmock_main GTest::gtest retort_settings Threads::Threads)
   target_compile_definitions(${name} PRIVATE RETORT_SOURCE_DIR="${RETORT_ROOT}")
+  if("unit" IN_LIST ARG_LABELS)
+    add_dependencies(unit_tests ${name})
+  endif()
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST WORKING_DIRECTORY ${CMAKE_BINARY_DIR}
     PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
 endfunction()
@@ -96,9 +103,11 @@ function(retort_fuzz name)
     add_test(NAME ${name} COMMAND ${name} -max_total_time=5 -rss_limit_mb=2048 -timeout=10
       ${CMAKE_BINARY_DIR}/fuzz/${name} ${ARG_CORPUS})
     file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz/${name})
+    add_dependencies(fuzz_targets ${name})
     set_tests_properties(${name} PROPERTIES LABELS fuzz TIMEOUT 120)
   else()
     target_sources(${name} PRIVATE ${RETORT_ROOT}/tests/fuzz/replay_corpus.cc)
+    add_dependencies(unit_tests ${name})
     add_test(NAME ${name}_corpus COMMAND ${name} ${ARG_CORPUS})
     set_tests_properties(${name}_corpus PROPERTIES LABELS unit TIMEOUT 120)
   endif()
