@@ -1,9 +1,10 @@
 // The only form in which training code ever sees a teacher's text.
 //
-// An ApprovedSample exists when, and only when, a DatasetReader (ledger/dataset_reader.h) has checked one sample of a
-// frozen dataset: inclusion under a signed checkpoint, the capture and the decision signature, a decision that allows
-// training, and the salted digest of the payload. Its constructor is private and DatasetReader its one friend, so a path
-// from unapproved text to a gradient does not compile. Tests of training code define ApprovedSampleTestAccess.
+// An ApprovedSample exists when, and only when, a DatasetReader (ledger/dataset_reader.h) has checked one
+// sample of a frozen dataset: inclusion under a signed checkpoint, the capture and the decision signature, a
+// decision that allows training, and the salted digest of the payload. Its constructor is private and
+// DatasetReader its one friend, so a path from unapproved text to a gradient does not compile. Tests of
+// training code define ApprovedSampleTestAccess.
 //
 // Header-only and free of dependencies, so that `cmake -S student` needs nothing else of the ledger.
 // Values are immutable; copies and moves are free to cross threads.
@@ -29,7 +30,8 @@ struct ApprovedContent {
   bool held_out = false;  // asked for evaluation; never trained on
   std::vector<ApprovedTurn> messages;
   std::string completion;
-  std::array<uint8_t, 32> tokenizer_sha256{};  // zero when the teacher's tokenizer is unknown; then the ids are empty
+  std::array<uint8_t, 32>
+      tokenizer_sha256{};  // zero when the teacher's tokenizer is unknown; then the ids are empty
   uint32_t vocabulary_size = 0;
   std::vector<uint32_t> prompt_ids;      // chat template included
   std::vector<uint32_t> completion_ids;  // may end with the end-of-turn token

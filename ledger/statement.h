@@ -1,13 +1,15 @@
 // Statements: what services sign and entries hold.
 //
-// A statement is one canonical JSON object (proto/canonical_json.h: RFC 8785 without non-integer numbers). Its signature
-// covers the DSSE v1 pre-authentication encoding of (PayloadType(type), bytes). Every struct here is parsed from, and
-// written as, exactly one such object: unknown, missing or mistyped members are refused, and the written form is the only
-// one accepted, so Parse(x).value().ToJson() == x always. docs/formats/ledger.md lists every member.
+// A statement is one canonical JSON object (proto/canonical_json.h: RFC 8785 without non-integer numbers).
+// Its signature covers the DSSE v1 pre-authentication encoding of (PayloadType(type), bytes). Every struct
+// here is parsed from, and written as, exactly one such object: unknown, missing or mistyped members are
+// refused, and the written form is the only one accepted, so Parse(x).value().ToJson() == x always.
+// docs/formats/ledger.md lists every member.
 //
-// Numbers that are not integers are decimal strings. Digests are lower-case hex SHA-256. Times are RFC 3339 in UTC with
-// exactly six fractional digits ("2026-01-02T03:04:05.000006Z"). Parse returns InvalidArgument naming the member, what
-// was seen and what is wanted; it never echoes more than 64 bytes of the input. Plain values; no threads involved.
+// Numbers that are not integers are decimal strings. Digests are lower-case hex SHA-256. Times are RFC 3339
+// in UTC with exactly six fractional digits ("2026-01-02T03:04:05.000006Z"). Parse returns InvalidArgument
+// naming the member, what was seen and what is wanted; it never echoes more than 64 bytes of the input. Plain
+// values; no threads involved.
 #ifndef LEDGER_STATEMENT_H_
 #define LEDGER_STATEMENT_H_
 
@@ -61,9 +63,9 @@ struct CaptureStatement {
   std::string requested_time, completed_time;
   std::string finish_reason;  // stop, length, content_filter
   int64_t prompt_tokens = 0, completion_tokens = 0;
-  int64_t http_status = 0;       // 0 for the local teacher
+  int64_t http_status = 0;        // 0 for the local teacher
   int64_t transport_retries = 0;  // HTTP attempts before this answer, within this call
-  std::string response_id;       // the provider's id of the answer; may be empty
+  std::string response_id;        // the provider's id of the answer; may be empty
 
   std::string payload_digest;  // SHA-256(salt || payload)
   int64_t payload_bytes = 0;
@@ -87,7 +89,8 @@ struct DecisionStatement {
   std::string project;
   std::string request_id;
   std::string subject_kind;    // sample or job
-  std::string subject_digest;  // of a sample: SHA-256 of the capture statement; of a job: SHA-256 of its canonical facts
+  std::string subject_digest;  // of a sample: SHA-256 of the capture statement; of a job: SHA-256 of its
+                               // canonical facts
   std::string job, job_uid;
   std::string effect;                          // allow, review, deny
   std::vector<MatchedRule> rules;              // in pack and rule order
@@ -109,7 +112,8 @@ struct PolicyPackStatement {
 };
 
 // A frozen dataset. The manifest is an attachment: canonical JSON
-// {"samples":[{"index":…,"leaf_hash":"…","prompt_id":"…","split":"…"},…]} in (split train first, prompt index) order.
+// {"samples":[{"index":…,"leaf_hash":"…","prompt_id":"…","split":"…"},…]} in (split train first, prompt
+// index) order.
 struct DatasetStatement {
   std::string project, request_id, dataset, job, job_uid, manifest_sha256;
   int64_t train_samples = 0, held_out_samples = 0, excluded_samples = 0;
@@ -120,15 +124,15 @@ struct DatasetStatement {
 // One milestone of a training run. Each names the digest before it, so a run is a chain.
 struct TrainingStatement {
   std::string project, request_id, job, job_uid;
-  std::string run;                 // logits or text_only
-  std::string phase;               // start, checkpoint, finish
-  int64_t dataset_entry = 0;       // index of the DATASET entry
-  std::string manifest_sha256;     // of the training manifest, an attachment of the start entry
+  std::string run;              // logits or text_only
+  std::string phase;            // start, checkpoint, finish
+  int64_t dataset_entry = 0;    // index of the DATASET entry
+  std::string manifest_sha256;  // of the training manifest, an attachment of the start entry
   int64_t step = 0;
-  std::string checkpoint_digest;   // of the state after `step` (start: the initial state)
-  std::string previous_digest;     // empty at the start
-  std::string transcript_digest;   // hash chain over the samples of every step so far
-  std::string loss;                // decimal string, empty at the start
+  std::string checkpoint_digest;  // of the state after `step` (start: the initial state)
+  std::string previous_digest;    // empty at the start
+  std::string transcript_digest;  // hash chain over the samples of every step so far
+  std::string loss;               // decimal string, empty at the start
   std::string ToJson() const;
   static absl::StatusOr<TrainingStatement> Parse(std::string_view json);
 };
@@ -161,6 +165,30 @@ struct KeyStatement {
   std::string action;  // add or retire
   std::string ToJson() const;
   static absl::StatusOr<KeyStatement> Parse(std::string_view json);
+};
+
+// A person's answer to a decision of "review". It is a record; by itself it admits nothing to a dataset.
+struct ReviewStatement {
+  std::string project, request_id;
+  int64_t subject_entry = 0;   // index of the SAMPLE or DECISION entry
+  std::string subject_digest;  // SHA-256 of that entry's decision statement
+  std::string verdict;         // approve or reject
+  std::string reviewer;        // who, as the reviewer names himself
+  std::string reason;
+  std::string reviewed_time;
+  std::string ToJson() const;
+  static absl::StatusOr<ReviewStatement> Parse(std::string_view json);
+};
+
+// The destruction of one sample's payload key and salt. The entry stays, its proofs verify, the text is gone.
+struct ErasureStatement {
+  std::string project, request_id;
+  int64_t sample_entry = 0;      // index of the SAMPLE entry
+  std::string sample_leaf_hash;  // its leaf hash
+  std::string reason;
+  std::string authority;  // who asked for it, or by which right
+  std::string ToJson() const;
+  static absl::StatusOr<ErasureStatement> Parse(std::string_view json);
 };
 
 }  // namespace retort::ledger
