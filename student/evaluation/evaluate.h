@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "student/model/model.h"
+#include "student/model/parameters.h"
 #include "student/training/document.h"
 
 namespace retort::student {
@@ -26,13 +28,10 @@ struct Quality {
       0;  // of those, positions with a teacher distribution; kl and agreement are over these
 };
 
-class Model;
-
-// FailedPrecondition when `documents` is empty or none has a teacher distribution (there is nothing to
-// measure). InvalidArgument when a document is longer than `sequence_length`, or its ids exceed the model's
-// vocabulary.
-absl::StatusOr<Quality> Evaluate(Model& model, const std::vector<Document>& documents,
-                                 int64_t sequence_length);
+// `model` supplies the working memory, `weights` the student. InvalidArgument when a document is longer than the
+// model's context or has ids outside its vocabulary. FailedPrecondition when no document has a teacher distribution:
+// there is nothing to compare with.
+absl::StatusOr<Quality> Evaluate(Model& model, const ParameterSet& weights, const std::vector<Document>& documents);
 
 }  // namespace retort::student
 

@@ -9,12 +9,11 @@
 
 #include <array>
 #include <cstdint>
-#include <functional>
-#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "ledger/approved_sample.h"
+#include "student/tokenizer/tokenizer.h"
 
 namespace retort::student {
 
@@ -29,21 +28,11 @@ struct Document {
   std::vector<float> tail_logprobs;     // [completion tokens]
 };
 
-// Token ids of a conversation that came without any.
-struct EncodedChat {
-  std::vector<uint32_t> prompt_ids;      // chat template with the opening of the assistant's turn
-  std::vector<uint32_t> completion_ids;  // with the end-of-turn token
-};
-
-// Tokenises a conversation with the student's own tokenizer.
-using ChatEncoder = std::function<absl::StatusOr<EncodedChat>(
-    const std::vector<ledger::ApprovedTurn>& messages, const std::string& completion)>;
-
 struct DocumentOptions {
   std::array<uint8_t, 32> tokenizer_sha256{};  // of the student
   uint32_t vocabulary_size = 0;                // of the student
   bool want_logits = false;                    // refuse samples without log-probabilities
-  ChatEncoder encode;                          // for samples without ids; may be empty, then they are refused
+  const Tokenizer* tokenizer = nullptr;        // for samples without ids; null: they are refused
 };
 
 // Turns a sample into a document.
@@ -52,7 +41,7 @@ struct DocumentOptions {
 //   not a distribution (above 0, not descending, mass above 1 + 1e-3, NaN), an empty prompt or completion.
 // FailedPrecondition: another tokenizer than the student's (both digests are named); want_logits and the
 // sample has none;
-//   no ids and no encoder.
+//   no ids and no tokenizer.
 // Messages name the sample by its leaf index, never by its text.
 absl::StatusOr<Document> MakeDocument(const ledger::ApprovedSample& sample, const DocumentOptions& options);
 

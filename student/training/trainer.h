@@ -22,6 +22,8 @@
 #include "absl/status/statusor.h"
 #include "ledger/approved_sample.h"
 #include "student/evaluation/evaluate.h"
+#include "student/model/config.h"
+#include "student/tokenizer/tokenizer.h"
 #include "student/training/document.h"
 #include "student/training/manifest.h"
 
@@ -30,12 +32,12 @@ namespace retort::student {
 struct TrainerOptions {
   std::string run_dir;  // made when missing; locked against a second trainer while this one lives
   int threads = 0;      // 0 means all cores
-  ChatEncoder encode;   // for samples without ids; may be empty
+  const Tokenizer* tokenizer = nullptr;  // for samples without ids; null: they are refused. Must outlive the trainer
   std::function<void(std::string_view)>
       log;  // lines for people: a torn checkpoint, split samples; may be empty
 };
 
-struct StepResult {
+struct TrainedStep {
   int64_t step = 0;          // after the step, from 1
   double loss = 0;           // nats per valid token, over the whole step
   int64_t tokens = 0;        // forwarded, padding excluded
@@ -73,7 +75,7 @@ class Trainer {
   absl::StatusOr<CheckpointInfo> Describe() const;
 
   // One optimiser step. FailedPrecondition when the run is finished; Internal when the loss is not finite.
-  absl::StatusOr<StepResult> Step();
+  absl::StatusOr<TrainedStep> Step();
 
   // Writes a checkpoint: a temporary file, synced, renamed, folder synced; then drops all but the last two.
   // Unavailable when the disk refuses; the older checkpoints are then untouched.
@@ -85,11 +87,11 @@ class Trainer {
   // Measures the student as it is now.
   absl::StatusOr<Quality> Evaluate(const std::vector<Document>& held_out);
 
-  // Writes the student as it is now for Hugging Face (student/export/hugging_face.h) into `folder`.
-  absl::Status Export(const std::string& folder);
+  // Writes the student as it is now for Hugging Face (student/export/hugging_face.h) into `folder`, with the
+  // state of Describe() beside it. Errors of WriteStudent.
+  absl::Status Export(const std::string& folder, const Tokenizer& tokenizer) const;
 
-  int64_t parameters() const;         // tied matrices counted once
-  int64_t active_parameters() const;  // touched by one token
+  const ModelConfig& config() const;
   int64_t split_documents() const;    // longer than a row, hence cut into several
 
  private:
