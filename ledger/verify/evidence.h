@@ -68,6 +68,8 @@ struct EvidenceVisitor {
   std::function<absl::Status(uint64_t index, const DecisionStatement& decision,
                              const CaptureStatement* capture)>
       decision;
+  // A key that the log accepts, or no longer; so that a report can say who signed.
+  std::function<absl::Status(uint64_t index, const KeyStatement& statement)> key;
   std::function<absl::Status(uint64_t index, const DatasetStatement& statement)> dataset;
   std::function<absl::Status(uint64_t index, const TrainingStatement& statement)> training;
   std::function<absl::Status(uint64_t index, const ReleaseStatement& statement)> release;
