@@ -1,0 +1,115 @@
+#include "services/audit/audit.h"
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <sstream>
+#include <utility>
+
+#include "policy/obligations.h"
+#include "services/audit/decision_auditor.h"
+
+namespace retort::services {
+namespace {
+
+constexpr size_t kReleaseTextBytesMax = size_t{1} << 20;
+
+void AddFinding(ledger::VerifyReport& report, std::string where, std::string what) {
+  if (report.findings.size() >= ledger::kFindingsMax) {
+    report.more_findings = true;
+    return;
+  }
+  report.findings.push_back({std::move(where), std::move(what)});
+}
+
+// The texts of a release in which duties are met. Files are read only after their digests were checked.
+std::map<std::string, std::string> ReleaseTexts(const std::string& folder, const ledger::ReleaseStatement& release) {
+  std::map<std::string, std::string> texts;
+  for (const auto& file : release.files) {
+    const bool text = file.path == "README.md" || file.path == "NOTICE" || file.path == "USE_LIMITS.md" ||
+                      file.path.rfind("LICENSE.", 0) == 0;
+    if (!text || file.path.find('/') != std::string::npos || file.bytes > static_cast<int64_t>(kReleaseTextBytesMax)) {
+      continue;
+    }
+    std::ifstream in(std::filesystem::path(folder) / "student" / file.path, std::ios::binary);
+    std::ostringstream bytes;
+    bytes << in.rdbuf();
+    texts[file.path] = bytes.str();
+  }
+  return texts;
+}
+
+// Duties of every allowed sample against the files of the student; returns how many duties there are.
+uint64_t CheckDuties(const std::string& folder, const DecisionAuditor& auditor, AuditReport& report) {
+  const std::vector<policy::Obligation> duties = auditor.ObligationsOf(report.release->job_uid);
+  policy::ReleasePlan plan;
+  plan.student_name = report.release->student;
+  if (auto slash = plan.student_name.rfind('/'); slash != std::string::npos) plan.student_name.erase(0, slash + 1);
+  plan.distributed = auditor.UseOf(report.release->job_uid).distributed;
+  plan.hosted = auditor.UseOf(report.release->job_uid).hosted;
+  plan.files = ReleaseTexts(folder, *report.release);
+  for (const auto& unmet : policy::CheckRelease(duties, plan)) {
+    AddFinding(report.ledger, "student/",
+               "duty of " + unmet.obligation.pack + " rule " + unmet.obligation.rule + " is not met: " + unmet.reason);
+  }
+  return duties.size();
+}
+
+}  // namespace
+
+absl::StatusOr<AuditReport> AuditEvidence(const std::string& folder, std::string_view log_vkey,
+                                          const AuditProgress& progress) {
+  AuditReport report;
+  DecisionAuditor auditor;
+  std::vector<std::pair<uint64_t, ledger::ReleaseStatement>> releases;
+  uint64_t recomputed = 0;
+
+  ledger::EvidenceVisitor visitor;
+  visitor.key = [&](uint64_t index, const ledger::KeyStatement& key) {
+    report.keys.push_back({key.role, key.vkey, key.action, index});
+    return absl::OkStatus();
+  };
+  visitor.policy_pack = [&](uint64_t, const ledger::PolicyPackStatement& statement, std::string_view pack) {
+    if (auto s = auditor.AddPack(statement, pack); !s.ok()) return s;
+    report.packs.push_back(statement);
+    return absl::OkStatus();
+  };
+  visitor.decision = [&](uint64_t, const ledger::DecisionStatement& decision, const ledger::CaptureStatement* capture) {
+    const bool sample = decision.subject_kind == "sample";
+    uint64_t& count = decision.effect == "allow"    ? (sample ? report.samples_allowed : report.jobs_allowed)
+                      : decision.effect == "review" ? (sample ? report.samples_review : report.jobs_review)
+                                                    : (sample ? report.samples_denied : report.jobs_denied);
+    ++count;
+    if (auto s = auditor.Check(decision, capture); !s.ok()) return s;
+    ++recomputed;
+    return absl::OkStatus();
+  };
+  visitor.release = [&](uint64_t index, const ledger::ReleaseStatement& release) {
+    releases.emplace_back(index, release);
+    return absl::OkStatus();
+  };
+  visitor.progress = progress;
+
+  auto verified = ledger::VerifyEvidence(folder, log_vkey, "", visitor);
+  if (!verified.ok()) return verified.status();
+  report.ledger = *std::move(verified);
+  for (auto& [index, release] : releases) {
+    if (report.ledger.release_entry == index) report.release = std::move(release);
+  }
+
+  report.ledger.checked.push_back({"decisions computed again from their facts and packs, with the same result", recomputed});
+  if (report.release) {
+    report.ledger.checked.push_back({"duties of the allowed samples looked for in the student's files",
+                                     CheckDuties(folder, auditor, report)});
+  }
+  for (const char* sentence :
+       {"That the rules of the packs say what the terms documents say: people read those.",
+        "That the declarations in the jobs (purpose, competition, distribution) are true.",
+        "That screening found all personal data: the texts are withheld, so only its signed counts are here."}) {
+    report.ledger.not_checked.push_back(sentence);
+  }
+  return report;
+}
+
+}  // namespace retort::services
