@@ -1,0 +1,36 @@
+// What `retortd --dev` runs with: everything on loopback, with keys and certificates that it makes itself.
+#ifndef SERVICES_RETORTD_DEV_CONFIG_H_
+#define SERVICES_RETORTD_DEV_CONFIG_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "retort/server/v1/server_config.pb.h"
+
+namespace retort::services {
+
+struct DevOptions {
+  std::string data_dir;   // made when missing, readable by its owner only
+  std::string listen;     // host:port; only loopback hosts are accepted
+  std::string packs_dir;  // policy packs that come with the program
+};
+
+// A configuration for all roles under options.data_dir:
+//
+//   dev/   ca.crt server.crt server.key client.crt client.key   made once; `endpoint` is written when serving
+//   keys/  log.key teacher.key policy.key jobs.key trainer.key vault.key   made once, mode 0600
+//
+// and two teachers: `embedded` (the GGUF file of the set-up) and `openai` (its key from OPENAI_API_KEY). Called again on
+// the same folder it finds what it made. InvalidArgument for a host that is not loopback; FailedPrecondition when the
+// folder cannot be written or a key file in it is unusable.
+absl::StatusOr<server::v1::ServerConfig> MakeDevConfig(const DevOptions& options);
+
+// Tells clients where to connect: writes data_dir/dev/endpoint atomically.
+absl::Status WriteDevEndpoint(const std::string& data_dir, const std::string& endpoint);
+
+// ${XDG_STATE_HOME:-~/.local/state}/retort
+std::string DefaultDevDataDir();
+
+}  // namespace retort::services
+
+#endif  // SERVICES_RETORTD_DEV_CONFIG_H_
