@@ -1,8 +1,9 @@
-// Facts as canonical JSON, the form in which decisions carry them, and as typed values, the form in which rules read them.
+// Facts as canonical JSON, the form in which decisions carry them, and as typed values, the form in which
+// rules read them.
 //
-// Canonical form: an object with the members of facts.proto by name; what is unset is absent; repeated fields that are
-// empty are absent, except competition.providers, which is always there; times are RFC 3339 in UTC with six fractional
-// digits; findings are integers above zero. Functions are pure; any thread may call them.
+// Canonical form: an object with the members of facts.proto by name; what is unset is absent; repeated fields
+// that are empty are absent, except competition.providers, which is always there; times are RFC 3339 in UTC
+// with six fractional digits; findings are integers above zero. Functions are pure; any thread may call them.
 #ifndef POLICY_FACTS_H_
 #define POLICY_FACTS_H_
 
@@ -22,19 +23,22 @@ namespace retort::policy {
 inline constexpr size_t kFactsJsonSizeMax = 32 * 1024;
 inline constexpr int kLineageMax = 16;
 
-// Facts may come from a caller, so they are bounded. InvalidArgument naming the path: a text above 256 bytes or not UTF-8,
-// a list above 64 elements (lineage: 16), a time outside 0001..9999 or with a fraction finer than microseconds, an
-// owned_percent outside 0..100, a negative count, a finding that is unknown or below 1, a competition nobody declared.
+// Facts may come from a caller, so they are bounded. InvalidArgument naming the path: a text above 256 bytes
+// or not UTF-8, a list above 64 elements (lineage: 16), a time outside 0001..9999 or with a fraction finer
+// than microseconds, an owned_percent outside 0..100, a negative count, a finding that is unknown or below 1,
+// a competition nobody declared.
 absl::Status ValidateFacts(const v1::Facts& facts);
 
 // Canonical JSON of valid facts. FactsFromCanonicalJson is its exact inverse:
 // FactsToCanonicalJson(FactsFromCanonicalJson(x)) == x for every x that it accepts.
 std::string FactsToCanonicalJson(const v1::Facts& facts);
 
-// InvalidArgument: not canonical JSON, above 32 KiB, an unknown or mistyped member (named), or facts that are not valid.
+// InvalidArgument: not canonical JSON, above 32 KiB, an unknown or mistyped member (named), or facts that are
+// not valid.
 absl::StatusOr<v1::Facts> FactsFromCanonicalJson(std::string_view json);
 
-// "2026-01-02T03:04:05.000006Z". `time` must be within years 1 to 9999; digits below microseconds are dropped.
+// "2026-01-02T03:04:05.000006Z". `time` must be within years 1 to 9999; digits below microseconds are
+// dropped.
 std::string FormatTime(const google::protobuf::Timestamp& time);
 
 // The inverse; only that exact form. InvalidArgument otherwise.
@@ -44,11 +48,12 @@ absl::StatusOr<google::protobuf::Timestamp> ParseTime(std::string_view text);
 enum class FactType { kText, kBool, kInteger, kTime, kTextList };
 
 // Null when `path` is no fact; otherwise its type. Paths: teacher.{provider, channel, model, model_answered,
-// account_class, account_region, acquired_time, owner_region, owned_percent, modality, extraction_mode}, student.{kind,
-// distributed, hosted, sold, competition.providers, competition.declared_by, monthly_active_users, name, base_model, use},
-// screening.{refusal, finish_reason, findings.<kind>, personal_data, secrets}, generated_time, decided_time,
-// prompt_licence, authorisations. screening.personal_data is the sum over email, phone, payment_card and iban;
-// screening.secrets over private_key and api_key.
+// account_class, account_region, acquired_time, owner_region, owned_percent, modality, extraction_mode},
+// student.{kind, distributed, hosted, sold, competition.providers, competition.declared_by,
+// monthly_active_users, name, base_model, use}, screening.{refusal, finish_reason, findings.<kind>,
+// personal_data, secrets}, generated_time, decided_time, prompt_licence, authorisations.
+// screening.personal_data is the sum over email, phone, payment_card and iban; screening.secrets over
+// private_key and api_key.
 const FactType* FindFactType(std::string_view path);
 
 // The value of one fact; unset is unknown.
@@ -61,8 +66,8 @@ struct FactValue {
   const google::protobuf::RepeatedPtrField<std::string>* list = nullptr;
 };
 
-// Reads a fact by a path that FindFactType knows; `teacher` stands for teacher.*, so that a teacher of the lineage can be
-// read in its place. The result points into both messages.
+// Reads a fact by a path that FindFactType knows; `teacher` stands for teacher.*, so that a teacher of the
+// lineage can be read in its place. The result points into both messages.
 FactValue ReadFact(const v1::Facts& facts, const v1::TeacherFacts& teacher, std::string_view path);
 
 }  // namespace retort::policy

@@ -1,5 +1,5 @@
-// Obligations, enforced: the release step writes what is required and is refused what is unmet. Pure functions over plain
-// values, so that jobs can enforce and an auditor can check again.
+// Obligations, enforced: the release step writes what is required and is refused what is unmet. Pure
+// functions over plain values, so that jobs can enforce and an auditor can check again.
 #ifndef POLICY_OBLIGATIONS_H_
 #define POLICY_OBLIGATIONS_H_
 
@@ -12,7 +12,8 @@
 
 namespace retort::policy {
 
-// A release as it would be. Files that matter: README.md (the model card), NOTICE, USE_LIMITS.md, and LICENSE.<name>.
+// A release as it would be. Files that matter: README.md (the model card), NOTICE, USE_LIMITS.md, and
+// LICENSE.<name>.
 struct ReleasePlan {
   std::string student_name;
   bool distributed = false;                  // weights leave the company
@@ -31,12 +32,13 @@ struct RequiredNotices {
   std::string notice;      // for NOTICE; empty when nothing is required
   std::string model_card;  // for README.md, Markdown
   std::string use_limits;  // for USE_LIMITS.md
-  // path (LICENSE.<name>) → what must be there. The text of a licence is the operator's to supply; this names it.
+  // path (LICENSE.<name>) → what must be there. The text of a licence is the operator's to supply; this names
+  // it.
   std::map<std::string, std::string> licence_copies;
 };
 
-// Which duties the plan does not meet, in the order given; empty means that it may go out. A duty that is not due under
-// the plan (not distributed, say) is met. What each kind asks for:
+// Which duties the plan does not meet, in the order given; empty means that it may go out. A duty that is not
+// due under the plan (not distributed, say) is met. What each kind asks for:
 //   name_prefix               student_name begins with the text, letter case counts
 //   display_notice            README.md holds one of the texts
 //   notice_file               NOTICE holds one of the texts
@@ -44,10 +46,11 @@ struct RequiredNotices {
 //   licence_copy              a file LICENSE.<name> that holds text, its path being LicenceCopyPath(text)
 //   use_limits_flowdown       USE_LIMITS.md holds the text
 //   preserve_provenance_marks, modified_file_marks   README.md states it, in the words of NoticesFor
-std::vector<UnmetObligation> CheckRelease(const std::vector<Obligation>& obligations, const ReleasePlan& plan);
+std::vector<UnmetObligation> CheckRelease(const std::vector<Obligation>& obligations,
+                                          const ReleasePlan& plan);
 
-// What to write into the files of a release with these obligations, due ones only. Written as they are, CheckRelease is
-// satisfied but for name_prefix and licence_copy, which need a person. Deterministic.
+// What to write into the files of a release with these obligations, due ones only. Written as they are,
+// CheckRelease is satisfied but for name_prefix and licence_copy, which need a person. Deterministic.
 RequiredNotices NoticesFor(const std::vector<Obligation>& obligations, const ReleasePlan& plan);
 
 // "LICENSE." + the text in lower case with every run of other characters than [a-z0-9.] made one hyphen.

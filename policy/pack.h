@@ -1,6 +1,7 @@
 // Policy packs: the terms of a provider, a licence or a company, as data. A pack is one YAML file of
-// proto/retort/policy/v1/pack.proto; its identity is the SHA-256 of its exact bytes, which decisions and the ledger name.
-// Loading checks everything that can be wrong with a pack, so that evaluation has no failure left.
+// proto/retort/policy/v1/pack.proto; its identity is the SHA-256 of its exact bytes, which decisions and the
+// ledger name. Loading checks everything that can be wrong with a pack, so that evaluation has no failure
+// left.
 //
 // LoadedPack and PackSet are immutable values; any number of threads may read one.
 #ifndef POLICY_PACK_H_
@@ -20,13 +21,14 @@ namespace retort::policy {
 class LoadedPack {
  public:
   // Parses and validates one pack. `name` is only used in messages.
-  // InvalidArgument: the YAML is not a Pack (proto/strict_yaml.h); a required member is missing; an id, date, fact path or
-  // test does not have the form that pack.proto asks for; a test does not fit the type of its fact; conditions are nested
-  // deeper than 16; a rule names an obligation that the pack lacks, or the pack holds one that no rule names.
+  // InvalidArgument: the YAML is not a Pack (proto/strict_yaml.h); a required member is missing; an id, date,
+  // fact path or test does not have the form that pack.proto asks for; a test does not fit the type of its
+  // fact; conditions are nested deeper than 16; a rule names an obligation that the pack lacks, or the pack
+  // holds one that no rule names.
   static absl::StatusOr<LoadedPack> Parse(const std::string& name, std::string bytes);
 
   const v1::Pack& pack() const { return *pack_; }
-  const std::string& bytes() const { return *bytes_; }    // exactly as read
+  const std::string& bytes() const { return *bytes_; }   // exactly as read
   const std::string& sha256() const { return sha256_; }  // lower-case hex of bytes()
 
   // "read", "secondary" or "unconfirmed".
@@ -34,7 +36,7 @@ class LoadedPack {
 
  private:
   LoadedPack() = default;
-  std::shared_ptr<const v1::Pack> pack_;          // shared: packs are copied with every PackSet and never change
+  std::shared_ptr<const v1::Pack> pack_;  // shared: packs are copied with every PackSet and never change
   std::shared_ptr<const std::string> bytes_;
   std::string sha256_;
 };
@@ -46,8 +48,9 @@ class PackSet {
   PackSet() = default;
 
   // Every *.yaml file directly in the folder `path`, at most 1,000 of at most 1 MiB each.
-  // NotFound: no such folder; InvalidArgument: a pack is wrong, two have one id, a pack incorporates an id that is not
-  // there, is not a usage policy, or incorporates itself through others; FailedPrecondition: the folder holds no pack.
+  // NotFound: no such folder; InvalidArgument: a pack is wrong, two have one id, a pack incorporates an id
+  // that is not there, is not a usage policy, or incorporates itself through others; FailedPrecondition: the
+  // folder holds no pack.
   static absl::StatusOr<PackSet> LoadFolder(const std::string& path);
 
   // Same from memory: (name for messages, bytes) pairs in any order. An empty list gives an empty set.

@@ -1,5 +1,5 @@
-// The gRPC face of policy: validate, convert, call, sign, map. Every decision comes from policy::Evaluate over the packs
-// that the service was made with; it has no rule of its own.
+// The gRPC face of policy: validate, convert, call, sign, map. Every decision comes from policy::Evaluate
+// over the packs that the service was made with; it has no rule of its own.
 //
 // Thread-safe: all state is fixed at construction, but for the clock, which must be thread-safe itself.
 #ifndef SERVICES_POLICY_POLICY_SERVICE_H_
@@ -29,9 +29,9 @@ class PolicyServiceImpl final : public policy::v1::PolicyService::Service {
   grpc::Status DecideJob(grpc::ServerContext* context, const policy::v1::DecideJobRequest* request,
                          policy::v1::DecideResponse* response) override;
 
-  // One sample. INVALID_ARGUMENT: the capture does not parse, the salt is not 32 bytes, the payload's salted digest is not
-  // the capture's, or facts are not valid. A payload that is no SamplePayload, or text that is not UTF-8, is not an error:
-  // the decision is review with `screening` missing, and the sample is kept.
+  // One sample. INVALID_ARGUMENT: the capture does not parse, the salt is not 32 bytes, the payload's salted
+  // digest is not the capture's, or facts are not valid. A payload that is no SamplePayload, or text that is
+  // not UTF-8, is not an error: the decision is review with `screening` missing, and the sample is kept.
   grpc::Status DecideSample(grpc::ServerContext* context, const policy::v1::DecideSampleRequest* request,
                             policy::v1::DecideResponse* response) override;
 
