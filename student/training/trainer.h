@@ -4,8 +4,12 @@
 // starts from the seed. Everything that a step depends on is in the checkpoint, so a run that was stopped at
 // any moment and resumed is byte for byte the run that was not; and nothing depends on the number of threads.
 //
-//   auto trainer = Trainer::Create(manifest, std::move(train_samples), {.run_dir = dir, .threads = 2});
-//   while ((*trainer)->step() < manifest.steps) { (*trainer)->Step(); ... (*trainer)->Save(); }
+//   auto trainer = Trainer::Create(manifest, train_samples, {.run_dir = dir, .threads = 2});
+//   for (;;) {
+//     if ((*trainer)->CheckpointDue()) (*trainer)->Save();
+//     if ((*trainer)->step() == manifest.steps) break;
+//     (*trainer)->Step();
+//   }
 //
 // Not thread-safe; the threads inside are its own.
 #ifndef STUDENT_TRAINING_TRAINER_H_
@@ -50,7 +54,7 @@ struct TrainedStep {
 struct CheckpointInfo {
   int64_t step = 0;
   std::string digest;             // lower-case hex SHA-256 of the state (student/training/checkpoint.h)
-  std::string previous_digest;    // of the state of the checkpoint before; empty for the initial state
+  std::string previous_digest;    // of the due checkpoint before; empty for the initial state
   std::string transcript_digest;  // hash chain over the samples of every step so far
   std::string loss;               // of the last step, decimal; empty at step 0
 };
@@ -74,18 +78,23 @@ class Trainer {
   // The state as of now, without writing it. At step 0: the initial state.
   absl::StatusOr<CheckpointInfo> Describe() const;
 
-  // One optimiser step. FailedPrecondition when the run is finished; Internal when the loss is not finite.
+  // Whether the state is one that the manifest saves (step 0, every checkpoint_every, the last) and is not saved yet.
+  bool CheckpointDue() const;
+
+  // One optimiser step. FailedPrecondition when the run is finished or a checkpoint is due; Internal when the loss or
+  // the gradient is not finite (the state is then as before the step).
   absl::StatusOr<TrainedStep> Step();
 
-  // Writes a checkpoint: a temporary file, synced, renamed, folder synced; then drops all but the last two.
+  // Writes a checkpoint, due or not (one that is not due leaves no mark on later digests): a temporary file, synced, renamed, folder synced; then drops all but the last two.
   // Unavailable when the disk refuses; the older checkpoints are then untouched.
   absl::StatusOr<CheckpointInfo> Save();
 
   // Documents of held-out samples, checked as Create checks the others.
   absl::StatusOr<std::vector<Document>> HeldOutDocuments(
       const std::vector<ledger::ApprovedSample>& samples) const;
-  // Measures the student as it is now.
+  // Measures the student as it is now, or as it was at step 0. Errors of student/evaluation/evaluate.h.
   absl::StatusOr<Quality> Evaluate(const std::vector<Document>& held_out);
+  absl::StatusOr<Quality> EvaluateUntrained(const std::vector<Document>& held_out);
 
   // Writes the student as it is now for Hugging Face (student/export/hugging_face.h) into `folder`, with the
   // state of Describe() beside it. Errors of WriteStudent.
