@@ -21,6 +21,12 @@ if(RETORT_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${RETORT_CCACHE})
 endif()
 
+if(RETORT_CUDA)
+  # When no toolkit is in the path: CUDACXX=$(deploy/setup/cuda.sh)/bin/nvcc cmake --preset cuda
+  set(CMAKE_CUDA_ARCHITECTURES 80 90 100)
+  enable_language(CUDA)
+endif()
+
 find_package(Threads REQUIRED)
 
 add_library(retort_settings INTERFACE)
