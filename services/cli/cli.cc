@@ -1,0 +1,71 @@
+#include "services/cli/cli.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "services/cli/exit_code.h"
+
+namespace retort::services {
+namespace {
+
+// Levenshtein's distance.
+size_t EditDistance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+std::string Cli::FullName(std::string_view collection, const std::string& id) const {
+  if (id.rfind("projects/", 0) == 0) return id;
+  return parent() + "/" + std::string(collection) + "/" + id;
+}
+
+absl::StatusOr<std::unique_ptr<Client>> Cli::Connect() const {
+  auto resolved = ResolveConnection(connection, ProcessEnvironment());
+  if (!resolved.ok()) return resolved.status();
+  return Client::Connect(*resolved, std::chrono::seconds(timeout_seconds));
+}
+
+int Cli::Fail(const absl::Status& status) const {
+  err << Printable(ErrorText(status)) << std::endl;
+  return ExitCodeOf(status);
+}
+
+std::string DidYouMean(std::string_view typed, const std::vector<std::string>& names) {
+  std::string best;
+  size_t best_distance = 0;
+  for (const std::string& name : names) {
+    const size_t distance = EditDistance(typed, name);
+    const size_t limit = std::max<size_t>(1, std::max(typed.size(), name.size()) / 3);
+    if (distance <= limit && (best.empty() || distance < best_distance)) {
+      best = name;
+      best_distance = distance;
+    }
+  }
+  return best;
+}
+
+absl::StatusOr<std::string> ReadVkey(const std::string& argument) {
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(argument, ignored)) {
+    if (argument.find('+') != std::string::npos) return argument;
+    return absl::NotFoundError("--key " + argument + ": no such file, and not a verifier key (name+id+base64)");
+  }
+  auto text = ReadSmallFile(argument, 4096);
+  if (!text.ok()) return text.status();
+  while (!text->empty() && (text->back() == '\n' || text->back() == '\r' || text->back() == ' ')) text->pop_back();
+  return *text;
+}
+
+}  // namespace retort::services

@@ -1,0 +1,69 @@
+// What every command of `retort` gets: global options, streams, and the way to a server.
+//
+// A command group registers its sub-commands with Add...Commands; the one that the user picked sets `action`, which main
+// runs after parsing and whose result is the exit code. Data goes to `out`, everything else to `err`.
+#ifndef SERVICES_CLI_CLI_H_
+#define SERVICES_CLI_CLI_H_
+
+#include <functional>
+#include <iostream>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "services/cli/client.h"
+#include "services/cli/output.h"
+
+namespace CLI {
+class App;
+}
+
+namespace retort::services {
+
+struct Cli {
+  ConnectionOptions connection;
+  std::string project = "default";
+  std::string output = "table";  // table or json
+  int timeout_seconds = 60;
+  std::string program;  // argv[0], to find the programs beside it
+  std::string come_back;  // global flags as given, for commands that are printed for later
+
+  std::ostream& out = std::cout;
+  std::ostream& err = std::cerr;
+  std::function<int()> action;
+
+  bool json() const { return output == "json"; }
+  std::string parent() const { return "projects/" + project; }
+
+  // "projects/{project}/<collection>/<id>"; `id` as it is when it is a full name already.
+  std::string FullName(std::string_view collection, const std::string& id) const;
+
+  absl::StatusOr<std::unique_ptr<Client>> Connect() const;
+
+  // Prints the error and returns its exit code.
+  int Fail(const absl::Status& status) const;
+};
+
+void AddJobCommands(CLI::App& app, Cli& cli);
+void AddLedgerCommands(CLI::App& app, Cli& cli);
+void AddPolicyCommands(CLI::App& app, Cli& cli);
+void AddTeacherCommands(CLI::App& app, Cli& cli);
+void AddStudentCommands(CLI::App& app, Cli& cli);
+void AddChatCommand(CLI::App& app, Cli& cli);
+void AddAuditCommands(CLI::App& app, Cli& cli);
+void AddKeyCommands(CLI::App& app, Cli& cli);
+
+// The sub-command in `names` that a user most likely meant by `typed`; empty when none is near (edit distance above a
+// third of the longer word, and above 1).
+std::string DidYouMean(std::string_view typed, const std::vector<std::string>& names);
+
+// Verifier key from what a user gave: a file that holds a vkey, or the vkey itself. NotFound when it is neither.
+absl::StatusOr<std::string> ReadVkey(const std::string& argument);
+
+}  // namespace retort::services
+
+#endif  // SERVICES_CLI_CLI_H_

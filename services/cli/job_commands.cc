@@ -1,0 +1,233 @@
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "google/protobuf/util/time_util.h"
+#include "services/cli/cli.h"
+#include "services/cli/exit_code.h"
+#include "services/cli/interrupt.h"
+#include "services/cli/job_file.h"
+#include "services/cli/progress.h"
+
+namespace retort::services {
+namespace {
+
+using retort::jobs::v1::Job;
+using JobsStub = Client::Jobs::Stub;
+
+void PrintJob(const Cli& cli, const Job& job) {
+  if (cli.json()) {
+    cli.out << ToJson(job);
+    return;
+  }
+  const auto& p = job.progress();
+  Table facts({"JOB", job.name()});
+  facts.Add({"state", StateName(job.state())});
+  if (!job.state_reason().empty()) facts.Add({"reason", job.state_reason()});
+  if (!job.state_message().empty()) facts.Add({"message", job.state_message()});
+  facts.Add({"created", google::protobuf::util::TimeUtil::ToString(job.create_time())});
+  facts.Add({"teacher", job.spec().teacher()});
+  facts.Add({"samples", std::to_string(p.samples_done()) + " of " + std::to_string(p.samples_total()) + ": " +
+                            std::to_string(p.samples_allowed()) + " allowed, " + std::to_string(p.samples_review()) +
+                            " in review, " + std::to_string(p.samples_denied()) + " denied, " +
+                            std::to_string(p.samples_failed()) + " failed"});
+  if (p.samples_refused_before_sending() > 0) {
+    facts.Add({"never sent", std::to_string(p.samples_refused_before_sending())});
+  }
+  if (p.steps_total() > 0) {
+    facts.Add({"steps", std::to_string(p.steps_done()) + " of " + std::to_string(p.steps_total())});
+  }
+  if (p.student_parameters() > 0) {
+    facts.Add({"parameters", std::to_string(p.student_parameters()) + ", " +
+                                 std::to_string(p.student_active_parameters()) + " per token"});
+  }
+  if (!job.student().empty()) facts.Add({"student", job.student()});
+  facts.Print(cli.out);
+  if (job.quality().empty()) return;
+  cli.out << "\n";
+  Table quality({"STUDENT", "KL", "AGREEMENT", "PERPLEXITY", "TOKENS"}, {1, 2, 3, 4});
+  for (const auto& q : job.quality()) {
+    quality.Add({q.student(), Decimal(q.kl(), 3), Decimal(q.agreement(), 3), Decimal(q.perplexity(), 1),
+                 std::to_string(q.tokens())});
+  }
+  quality.Print(cli.out);
+}
+
+// Follows a job with progress on `err`, prints it at the end, and exits with its outcome.
+int Watch(const Cli& cli, Client& client, Interrupt& interrupt, const std::string& name) {
+  ProgressPrinter progress(cli.err, IsTerminal(STDERR_FILENO), TerminalWidth(STDERR_FILENO));
+  auto job = WatchJob(client, name, &interrupt, [&](const Job& now, const std::string& event) {
+    if (!event.empty()) progress.Note(Printable(event));
+    progress.Update(now, std::chrono::steady_clock::now());
+  });
+  progress.Finish();
+  if (!job.ok() && interrupt.requested()) {
+    cli.err << "Detached; the job goes on. Come back with:\n  retort " << cli.come_back << "job watch " << name
+            << std::endl;
+    return kExitInterrupted;
+  }
+  if (!job.ok()) return cli.Fail(job.status());
+  PrintJob(cli, *job);
+  return ExitCodeOf(*job);
+}
+
+struct CreateArguments {
+  std::string file, id;
+  bool watch = false, dry_run = false;
+};
+
+int Create(const Cli& cli, const CreateArguments& arguments) {
+  auto spec = LoadJobFile(arguments.file);
+  if (!spec.ok()) return cli.Fail(spec.status());
+  std::optional<Interrupt> interrupt;
+  if (arguments.watch) interrupt.emplace();  // before the channel starts its threads
+  auto client = cli.Connect();
+  if (!client.ok()) return cli.Fail(client.status());
+
+  retort::jobs::v1::CreateJobRequest request;
+  request.set_parent(cli.parent());
+  *request.mutable_spec() = *std::move(spec);
+  request.set_job_id(arguments.id);
+  request.set_request_id(NewRequestId());
+  request.set_validate_only(arguments.dry_run);
+  auto job = (*client)->Call((*client)->jobs(), &JobsStub::CreateJob, request);
+  if (!job.ok()) return cli.Fail(job.status());
+  if (arguments.dry_run) {
+    cli.err << "valid; nothing was created" << std::endl;
+    return kExitOk;
+  }
+  if (!arguments.watch) {
+    PrintJob(cli, *job);
+    cli.err << "Follow it with: retort " << cli.come_back << "job watch " << job->name() << std::endl;
+    return kExitOk;
+  }
+  cli.err << "created " << job->name() << std::endl;
+  return Watch(cli, **client, *interrupt, job->name());
+}
+
+int Get(const Cli& cli, const std::string& id) {
+  auto client = cli.Connect();
+  if (!client.ok()) return cli.Fail(client.status());
+  retort::jobs::v1::GetJobRequest request;
+  request.set_name(cli.FullName("jobs", id));
+  auto job = (*client)->Call((*client)->jobs(), &JobsStub::GetJob, request);
+  if (!job.ok()) return cli.Fail(job.status());
+  PrintJob(cli, *job);
+  return kExitOk;
+}
+
+int List(const Cli& cli, int limit) {
+  auto client = cli.Connect();
+  if (!client.ok()) return cli.Fail(client.status());
+  retort::jobs::v1::ListJobsRequest request;
+  request.set_parent(cli.parent());
+  std::vector<Job> jobs;
+  do {
+    request.set_page_size(std::min(limit - static_cast<int>(jobs.size()), 1000));
+    auto page = (*client)->Call((*client)->jobs(), &JobsStub::ListJobs, request);
+    if (!page.ok()) return cli.Fail(page.status());
+    for (const Job& job : page->jobs()) jobs.push_back(job);
+    request.set_page_token(page->next_page_token());
+  } while (!request.page_token().empty() && static_cast<int>(jobs.size()) < limit);
+
+  if (cli.json()) {
+    std::vector<std::string> items;
+    for (const Job& job : jobs) items.push_back(ToJson(job));
+    cli.out << JsonItems(items);
+    return kExitOk;
+  }
+  Table table({"NAME", "STATE", "REASON", "SAMPLES", "CREATED"}, {3});
+  for (const Job& job : jobs) {
+    table.Add({job.name(), StateName(job.state()), job.state_reason(),
+               std::to_string(job.progress().samples_done()) + "/" + std::to_string(job.progress().samples_total()),
+               google::protobuf::util::TimeUtil::ToString(job.create_time())});
+  }
+  table.Print(cli.out);
+  return kExitOk;
+}
+
+int Cancel(const Cli& cli, const std::string& id) {
+  auto client = cli.Connect();
+  if (!client.ok()) return cli.Fail(client.status());
+  retort::jobs::v1::CancelJobRequest request;
+  request.set_name(cli.FullName("jobs", id));
+  request.set_request_id(NewRequestId());
+  auto job = (*client)->Call((*client)->jobs(), &JobsStub::CancelJob, request);
+  if (!job.ok()) return cli.Fail(job.status());
+  PrintJob(cli, *job);
+  return kExitOk;
+}
+
+int Resume(const Cli& cli, const std::string& id, bool watch) {
+  std::optional<Interrupt> interrupt;
+  if (watch) interrupt.emplace();
+  auto client = cli.Connect();
+  if (!client.ok()) return cli.Fail(client.status());
+  retort::jobs::v1::ResumeJobRequest request;
+  request.set_name(cli.FullName("jobs", id));
+  request.set_request_id(NewRequestId());
+  auto job = (*client)->Call((*client)->jobs(), &JobsStub::ResumeJob, request);
+  if (!job.ok()) return cli.Fail(job.status());
+  if (watch) return Watch(cli, **client, *interrupt, job->name());
+  PrintJob(cli, *job);
+  return kExitOk;
+}
+
+int WatchCommand(const Cli& cli, const std::string& id) {
+  Interrupt interrupt;
+  auto client = cli.Connect();
+  if (!client.ok()) return cli.Fail(client.status());
+  return Watch(cli, **client, interrupt, cli.FullName("jobs", id));
+}
+
+}  // namespace
+
+void AddJobCommands(CLI::App& app, Cli& cli) {
+  CLI::App* job = app.add_subcommand("job", "Distillation jobs")->require_subcommand(1)->fallthrough();
+
+  auto create_arguments = std::make_shared<CreateArguments>();  // shared: CLI11 keeps copies of the callbacks
+  CLI::App* create = job->add_subcommand("create", "Hand in a job")->fallthrough();
+  create->add_option("-f,--file", create_arguments->file, "Job as YAML (retort.jobs.v1.JobSpec)")->required();
+  create->add_option("--id", create_arguments->id, "Id of the job; the server picks one when left out");
+  create->add_flag("-w,--watch", create_arguments->watch, "Follow it and exit with its outcome");
+  create->add_flag("--dry-run", create_arguments->dry_run, "Only check: policy included, nothing is created or sent");
+  create->footer("Examples:\n  retort job create --file deploy/examples/cooking.yaml --watch\n"
+                 "  retort job create --file deploy/examples/refused-openai.yaml --dry-run");
+  create->callback([&cli, create_arguments] { cli.action = [&cli, create_arguments] { return Create(cli, *create_arguments); }; });
+
+  const auto with_id = [&cli, job](const char* name, const char* help, const char* example, int (*run)(const Cli&, const std::string&)) {
+    auto id = std::make_shared<std::string>();
+    CLI::App* command = job->add_subcommand(name, help)->fallthrough();
+    command->add_option("job", *id, "Id, or projects/{project}/jobs/{job}")->required();
+    command->footer(example);
+    command->callback([&cli, id, run] { cli.action = [&cli, id, run] { return run(cli, *id); }; });
+  };
+  with_id("get", "Show one job", "Examples:\n  retort job get kitchen\n  retort job get kitchen -o json", Get);
+  with_id("watch", "Follow a job; Ctrl-C detaches",
+          "Examples:\n  retort job watch kitchen\n  retort job watch projects/default/jobs/kitchen 2>progress.log", WatchCommand);
+  with_id("cancel", "Stop a job; what was paid for stays in the ledger",
+          "Examples:\n  retort job cancel kitchen\n  retort job cancel kitchen -o json", Cancel);
+
+  auto resume_id = std::make_shared<std::string>();
+  auto resume_watch = std::make_shared<bool>(false);
+  CLI::App* resume = job->add_subcommand("resume", "Let a job go on that failed for a reason that has passed")->fallthrough();
+  resume->add_option("job", *resume_id, "Id, or projects/{project}/jobs/{job}")->required();
+  resume->add_flag("-w,--watch", *resume_watch, "Follow it and exit with its outcome");
+  resume->footer("Examples:\n  retort job resume kitchen\n  retort job resume kitchen --watch");
+  resume->callback([&cli, resume_id, resume_watch] {
+    cli.action = [&cli, resume_id, resume_watch] { return Resume(cli, *resume_id, *resume_watch); };
+  });
+
+  auto limit = std::make_shared<int>(50);
+  CLI::App* list = job->add_subcommand("list", "List jobs, newest first")->fallthrough();
+  list->add_option("--limit", *limit, "At most this many")->check(CLI::Range(1, 100000))->capture_default_str();
+  list->footer("Examples:\n  retort job list\n  retort job list --limit 5 -o json");
+  list->callback([&cli, limit] { cli.action = [&cli, limit] { return List(cli, *limit); }; });
+}
+
+}  // namespace retort::services
