@@ -17,7 +17,8 @@ namespace {
 constexpr size_t kKeyBytesMax = 4096;  // the longest keys in use are JSON web tokens of about 2 KiB
 
 std::string_view WithoutTrailingSpace(std::string_view text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == '\r' || text.back() == ' ' || text.back() == '\t')) {
+  while (!text.empty() &&
+         (text.back() == '\n' || text.back() == '\r' || text.back() == ' ' || text.back() == '\t')) {
     text.remove_suffix(1);
   }
   return text;
@@ -31,7 +32,8 @@ absl::Status CheckKey(std::string_view key, const std::string& source) {
   }
   for (const char c : key) {
     if (c < 0x21 || c > 0x7E) {
-      return absl::FailedPreconditionError(source + ": saw a character that is not visible ASCII, wanted an API key");
+      return absl::FailedPreconditionError(source +
+                                           ": saw a character that is not visible ASCII, wanted an API key");
     }
   }
   return absl::OkStatus();
@@ -47,11 +49,14 @@ struct FileDescriptor {
 }  // namespace
 
 absl::StatusOr<ApiKey> ApiKey::FromFile(const std::string& path) {
-  const FileDescriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};  // a FIFO must not block us
+  const FileDescriptor file{
+      open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};  // a FIFO must not block us
   if (file.fd < 0) return absl::FailedPreconditionError("API key file " + path + ": " + strerror(errno));
   struct stat facts {};
-  if (fstat(file.fd, &facts) != 0) return absl::FailedPreconditionError("API key file " + path + ": " + strerror(errno));
-  if (!S_ISREG(facts.st_mode)) return absl::FailedPreconditionError("API key file " + path + ": not a regular file");
+  if (fstat(file.fd, &facts) != 0)
+    return absl::FailedPreconditionError("API key file " + path + ": " + strerror(errno));
+  if (!S_ISREG(facts.st_mode))
+    return absl::FailedPreconditionError("API key file " + path + ": not a regular file");
   if ((facts.st_mode & 077) != 0) {
     std::array<char, 8> mode{};
     std::snprintf(mode.data(), mode.size(), "%04o", facts.st_mode & 07777);
@@ -69,8 +74,7 @@ absl::StatusOr<ApiKey> ApiKey::FromFile(const std::string& path) {
   }
   const std::string_view key = WithoutTrailingSpace({buffer.data(), size});
   const absl::Status checked = CheckKey(key, "API key file " + path);
-  absl::StatusOr<ApiKey> result = checked;
-  if (checked.ok()) result = ApiKey(key);
+  absl::StatusOr<ApiKey> result = checked.ok() ? absl::StatusOr<ApiKey>(ApiKey(key)) : checked;
   explicit_bzero(buffer.data(), buffer.size());
   return result;
 }
@@ -87,7 +91,8 @@ ApiKey::ApiKey(std::string_view key) : bytes_(std::make_unique<char[]>(key.size(
   key.copy(bytes_.get(), key.size());
 }
 
-ApiKey::ApiKey(ApiKey&& other) noexcept : bytes_(std::move(other.bytes_)), size_(std::exchange(other.size_, 0)) {}
+ApiKey::ApiKey(ApiKey&& other) noexcept
+    : bytes_(std::move(other.bytes_)), size_(std::exchange(other.size_, 0)) {}
 
 ApiKey& ApiKey::operator=(ApiKey&& other) noexcept {
   if (this == &other) return *this;
@@ -97,7 +102,9 @@ ApiKey& ApiKey::operator=(ApiKey&& other) noexcept {
   return *this;
 }
 
-ApiKey::~ApiKey() { Wipe(); }
+ApiKey::~ApiKey() {
+  Wipe();
+}
 
 void ApiKey::Wipe() {
   if (bytes_ != nullptr) explicit_bzero(bytes_.get(), size_);

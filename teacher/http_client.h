@@ -1,7 +1,8 @@
-// POST of a JSON body over HTTP(S), with everything bounded: time, size, redirects (none), proxies (none unless named).
+// POST of a JSON body over HTTP(S), with everything bounded: time, size, redirects (none), proxies (none
+// unless named).
 //
-// The client moves bytes and knows no wire format. It keeps idle connections for later calls. Certificates are verified
-// against the authorities of the system, or of one file; there is no way to switch that off.
+// The client moves bytes and knows no wire format. It keeps idle connections for later calls. Certificates
+// are verified against the authorities of the system, or of one file; there is no way to switch that off.
 //
 // Threads: Post may be called from many threads at once; each call in flight has its own connection.
 #ifndef TEACHER_HTTP_CLIENT_H_
@@ -38,14 +39,16 @@ struct HttpHeader {
 struct HttpRequest {
   std::string url;  // http or https, absolute
   std::vector<HttpHeader> headers;
-  std::string_view bearer;  // sent as "Authorization: Bearer ..." and kept nowhere; empty means no such header
-  std::string_view body;    // sent as it is, with Content-Type: application/json
+  std::string_view
+      bearer;             // sent as "Authorization: Bearer ..." and kept nowhere; empty means no such header
+  std::string_view body;  // sent as it is, with Content-Type: application/json
 };
 
 struct HttpResponse {
   int32_t status = 0;
-  std::vector<HttpHeader> headers;  // of the final response, in order; names in lower case; at most 64 KiB in all
-  std::string body;                 // exact bytes
+  std::vector<HttpHeader>
+      headers;       // of the final response, in order; names in lower case; at most 64 KiB in all
+  std::string body;  // exact bytes
 
   // Value of the first header of that lower-case name.
   std::optional<std::string_view> Header(std::string_view name) const;
@@ -58,14 +61,14 @@ class HttpClient {
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;
 
-  // One request, sent at most once. Any HTTP status is a response, not an error. Errors; messages name the host and the
-  // transport's own words, and neither path, body nor header:
+  // One request, sent at most once. Any HTTP status is a response, not an error. Errors; messages name the
+  // host and the transport's own words, and neither path, body nor header:
   //   InvalidArgument    the URL cannot be used, or a header holds a line break
   //   Unavailable        cannot resolve or connect, or the connection broke before the answer was whole
   //   DeadlineExceeded   options.timeout, options.connect_timeout or limits.deadline passed
   //   FailedPrecondition the endpoint's certificate is not trusted, or the authorities file cannot be read
-  //   Unknown            the answer is larger than response_bytes_max, has more than 64 KiB of headers, or is not HTTP
-  //   Cancelled          limits.cancelled said so
+  //   Unknown            the answer is larger than response_bytes_max, has more than 64 KiB of headers, or is
+  //   not HTTP Cancelled          limits.cancelled said so
   absl::StatusOr<HttpResponse> Post(const HttpRequest& request, const CallLimits& limits);
 
  private:
@@ -89,8 +92,9 @@ struct EndpointUrl {
   bool IsLoopback() const;
 };
 
-// Takes `url` apart. InvalidArgument for another scheme, credentials in the URL, a query, a fragment, a bad port or any
-// character outside visible ASCII; the message does not repeat the URL beyond its scheme, because it may hold a secret.
+// Takes `url` apart. InvalidArgument for another scheme, credentials in the URL, a query, a fragment, a bad
+// port or any character outside visible ASCII; the message does not repeat the URL beyond its scheme, because
+// it may hold a secret.
 absl::StatusOr<EndpointUrl> ParseEndpointUrl(std::string_view url);
 
 }  // namespace retort::teacher

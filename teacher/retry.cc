@@ -17,7 +17,9 @@ using std::chrono::milliseconds;
 constexpr milliseconds kDay{24 * 60 * 60 * 1000};
 constexpr int kOverloadFactor = 4;
 
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+bool IsDigit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 std::optional<int> Number(std::string_view digits) {
   int value = 0;
@@ -52,13 +54,15 @@ std::optional<std::chrono::system_clock::time_point> ParseHttpDate(std::string_v
       value[11] != ' ' || value[16] != ' ' || value[19] != ':' || value[22] != ':') {
     return std::nullopt;
   }
-  const auto day = Number(value.substr(5, 2)), year = Number(value.substr(12, 4)), hour = Number(value.substr(17, 2)),
-             minute = Number(value.substr(20, 2)), second = Number(value.substr(23, 2));
+  const auto day = Number(value.substr(5, 2)), year = Number(value.substr(12, 4)),
+             hour = Number(value.substr(17, 2)), minute = Number(value.substr(20, 2)),
+             second = Number(value.substr(23, 2));
   const size_t month = kMonths.find(value.substr(8, 3));
   if (!day || !year || !hour || !minute || !second || month == std::string_view::npos || month % 3 != 0) {
     return std::nullopt;
   }
-  const std::chrono::year_month_day date(std::chrono::year(*year), std::chrono::month(static_cast<unsigned>(month / 3 + 1)),
+  const std::chrono::year_month_day date(std::chrono::year(*year),
+                                         std::chrono::month(static_cast<unsigned>(month / 3 + 1)),
                                          std::chrono::day(static_cast<unsigned>(*day)));
   if (!date.ok() || *hour > 23 || *minute > 59 || *second > 60) return std::nullopt;  // 60: a leap second
   return std::chrono::sys_days(date) + std::chrono::hours(*hour) + std::chrono::minutes(*minute) +
@@ -69,7 +73,9 @@ absl::Status Ended(const absl::Status& failure, const std::string& why) {
   return absl::Status(failure.code(), std::string(failure.message()) + "; " + why);
 }
 
-std::string Seconds(milliseconds wait) { return std::to_string((wait.count() + 999) / 1000) + " s"; }
+std::string Seconds(milliseconds wait) {
+  return std::to_string((wait.count() + 999) / 1000) + " s";
+}
 
 }  // namespace
 
@@ -84,9 +90,11 @@ RetryEnvironment RetryEnvironment::Real() {
   real.sleep = [](milliseconds wait, const CallLimits& limits) -> absl::Status {
     const auto end = std::chrono::steady_clock::now() + wait;
     for (;;) {
-      if (limits.cancelled && limits.cancelled()) return absl::CancelledError("cancelled while waiting to ask again");
+      if (limits.cancelled && limits.cancelled())
+        return absl::CancelledError("cancelled while waiting to ask again");
       const auto now = std::chrono::steady_clock::now();
-      if (now >= limits.deadline) return absl::DeadlineExceededError("the deadline passed while waiting to ask again");
+      if (now >= limits.deadline)
+        return absl::DeadlineExceededError("the deadline passed while waiting to ask again");
       if (now >= end) return absl::OkStatus();
       const auto slice = std::chrono::duration_cast<std::chrono::steady_clock::duration>(milliseconds(50));
       std::this_thread::sleep_until(std::min({end, limits.deadline, now + slice}));
@@ -114,7 +122,8 @@ RetryClass ClassifyStatus(int status) {
   }
 }
 
-std::optional<milliseconds> ParseRetryAfter(std::string_view value, std::chrono::system_clock::time_point wall_now) {
+std::optional<milliseconds> ParseRetryAfter(std::string_view value,
+                                            std::chrono::system_clock::time_point wall_now) {
   while (!value.empty() && (value.front() == ' ' || value.front() == '\t')) value.remove_prefix(1);
   while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.remove_suffix(1);
   if (const auto seconds = ParseSeconds(value)) return seconds;
@@ -126,9 +135,11 @@ std::optional<milliseconds> ParseRetryAfter(std::string_view value, std::chrono:
 
 absl::StatusOr<milliseconds> NextWait(const RetryOptions& options, int attempt, RetryClass retry_class,
                                       std::optional<milliseconds> retry_after, const absl::Status& failure,
-                                      const CallLimits& limits, std::chrono::steady_clock::time_point now, double chance) {
+                                      const CallLimits& limits, std::chrono::steady_clock::time_point now,
+                                      double chance) {
   if (retry_class == RetryClass::kNever) return failure;
-  if (attempt >= options.attempts_max) return Ended(failure, "gave up after " + std::to_string(attempt) + " attempts");
+  if (attempt >= options.attempts_max)
+    return Ended(failure, "gave up after " + std::to_string(attempt) + " attempts");
   if (retry_after && *retry_after > options.retry_after_max) {
     return Ended(failure, "the endpoint asks to wait " + Seconds(*retry_after) + ", at most " +
                               Seconds(options.retry_after_max) + " are waited here");
@@ -139,8 +150,8 @@ absl::StatusOr<milliseconds> NextWait(const RetryOptions& options, int attempt, 
   const milliseconds jitter(static_cast<int64_t>(static_cast<double>(bound.count()) * chance));
   const milliseconds wait = std::max(retry_after.value_or(milliseconds(0)), jitter);
   if (limits.deadline - now <= wait) {
-    return Ended(failure, "the deadline leaves no time for attempt " + std::to_string(attempt + 1) + " after a wait of " +
-                              Seconds(wait));
+    return Ended(failure, "the deadline leaves no time for attempt " + std::to_string(attempt + 1) +
+                              " after a wait of " + Seconds(wait));
   }
   return wait;
 }

@@ -31,8 +31,8 @@ bool IsUtf8(std::string_view text) {
     const size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
     if (lead < 0xC2 || lead > 0xF4 || text.size() - i < length) return false;
     const auto second = static_cast<uint8_t>(text[i + 1]);
-    if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) || (lead == 0xF0 && second < 0x90) ||
-        (lead == 0xF4 && second > 0x8F)) {
+    if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) ||
+        (lead == 0xF0 && second < 0x90) || (lead == 0xF4 && second > 0x8F)) {
       return false;
     }
     for (size_t j = 1; j < length; ++j) {
@@ -68,7 +68,8 @@ absl::Status ValidateSampling(const Sampling& sampling) {
   if (!(sampling.top_p > 0 && sampling.top_p <= 1)) {
     return Wrong("sampling.top_p", std::to_string(sampling.top_p), "more than 0, at most 1");
   }
-  if (sampling.seed > kSeedMax) return Wrong("sampling.seed", std::to_string(sampling.seed), "at most 2^53 - 1");
+  if (sampling.seed > kSeedMax)
+    return Wrong("sampling.seed", std::to_string(sampling.seed), "at most 2^53 - 1");
   if (sampling.max_tokens < 1 || sampling.max_tokens > kTokensMax) {
     return Wrong("sampling.max_tokens", std::to_string(sampling.max_tokens), "1 to 8192");
   }
@@ -80,7 +81,8 @@ absl::Status ValidateSampling(const Sampling& sampling) {
   }
   for (const std::string& stop : sampling.stop) {
     if (stop.empty() || stop.size() > kStopBytesMax || !IsUtf8(stop)) {
-      return Wrong("sampling.stop", "a string of " + std::to_string(stop.size()) + " bytes", "1 to 64 bytes of UTF-8");
+      return Wrong("sampling.stop", "a string of " + std::to_string(stop.size()) + " bytes",
+                   "1 to 64 bytes of UTF-8");
     }
   }
   return absl::OkStatus();
