@@ -6,9 +6,10 @@
 //   training_state.json                      the state whose SHA-256 the ledger holds as checkpoint digest
 //
 // Weights are written as they were trained, F32, so what was measured is what is released, and an auditor can hash the
-// released tensors against the ledger. One tensor differs: the routers' balancing bias is shifted to b' = b - min(b).
-// A constant added to all of b changes no choice of experts, and with b' >= 0 the engines that mask refused groups with
-// zero agree with those that mask with minus infinity. docs/formats/student.md has every field.
+// released tensors against the ledger. One tensor differs: the routers' balancing bias is shifted to b' = b - min(b)
+// where experts have groups. A constant added to all of b changes no choice of experts, and with b' >= 0 the engines
+// that mask refused groups with zero agree with those that mask with minus infinity. docs/formats/student.md has every
+// field.
 #ifndef STUDENT_EXPORT_HUGGING_FACE_H_
 #define STUDENT_EXPORT_HUGGING_FACE_H_
 
@@ -22,19 +23,6 @@
 #include "student/tokenizer/tokenizer.h"
 
 namespace retort::student {
-
-// Ids that config.json names.
-struct SpecialTokens {
-  int bos = -1, eos = -1, padding = -1;  // -1: null in config.json
-};
-
-// The bytes of config.json.
-std::string ConfigJson(const ModelConfig& config, const SpecialTokens& special);
-
-// Reads a config.json, written by WriteStudent or by transformers. Members that change what the model computes are
-// checked: InvalidArgument names the one whose value is missing, out of range or not supported here (a rope scaling,
-// another activation, biases, softmax scoring). Members without effect on logits are ignored.
-absl::StatusOr<ModelConfig> ParseConfigJson(std::string_view json);
 
 // Writes all the files above into `folder`, which is made when missing; a file that is there is replaced, whole or not
 // at all. `state` is the content of training_state.json; empty leaves the file out.
