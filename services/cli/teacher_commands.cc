@@ -41,7 +41,7 @@ int List(const Cli& cli) {
 }
 
 struct AskArguments {
-  std::string text, system, teacher = "smollm2";
+  std::string text, system, teacher = "embedded";
   double temperature = 0, top_p = 1;
   uint64_t seed = 0;
   int max_tokens = 256;
