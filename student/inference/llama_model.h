@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "student/formats/gguf.h"
 #include "student/inference/packed_matrix.h"
+#include "student/inference/teacher_gguf.h"
 #include "student/tokenizer/tokenizer.h"
 
 namespace retort::student {
@@ -81,11 +82,6 @@ class LlamaModel {
   std::vector<float> output_norm_;
   PackedMatrix head_;
 };
-
-// Path of the embedded teacher's file: $RETORT_TEACHER_GGUF when set and not empty, else
-// $XDG_CACHE_HOME/retort/SmolLM2-135M-Instruct.Q4_1.gguf, else ~/.cache/retort/ and the same name. NotFound
-// when there is no file; the message names it and says how to get it.
-absl::StatusOr<std::string> FindTeacherGguf();
 
 }  // namespace retort::student
 

@@ -53,6 +53,7 @@ class Tokenizer {
  public:
   static constexpr size_t kMaxVocabulary = 1u << 20;
   static constexpr size_t kMaxTokenBytes = 1024;  // of a token as written
+  static constexpr size_t kMaxSpecials = 4096;
   static constexpr size_t kMaxJsonBytes = 64u << 20;
 
   // Builds from the tokenizer.ggml.* metadata. NotFound: a needed key is missing. InvalidArgument: as
@@ -119,6 +120,9 @@ class Tokenizer {
 
  private:
   Tokenizer() = default;
+  absl::Status IndexTokens();
+  absl::Status IndexMerges();
+  absl::Status IndexSpecials();
   void EncodePlain(std::string_view text, std::vector<int32_t>& ids) const;
   void EncodePiece(std::string_view piece, std::vector<int32_t>& ids) const;
 
