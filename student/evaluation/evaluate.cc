@@ -4,13 +4,14 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
+#include "student/formats/message.h"
 #include "student/training/row_stream.h"
 
 namespace retort::student {
 namespace {
 
-constexpr size_t kBatchPositions = 4096;  // forwarded together; a token's numbers do not depend on its neighbours
+constexpr size_t kBatchPositions =
+    4096;  // forwarded together; a token's numbers do not depend on its neighbours
 
 struct Sums {
   double cross_entropy = 0, divergence = 0;
@@ -32,7 +33,8 @@ struct Sums {
 
 }  // namespace
 
-absl::StatusOr<Quality> Evaluate(Model& model, const ParameterSet& weights, const std::vector<Document>& documents) {
+absl::StatusOr<Quality> Evaluate(Model& model, const ParameterSet& weights,
+                                 const std::vector<Document>& documents) {
   const ModelConfig& config = model.config();
   Sums sums;
   std::vector<RowPiece> pieces;
@@ -41,7 +43,7 @@ absl::StatusOr<Quality> Evaluate(Model& model, const ParameterSet& weights, cons
     if (pieces.empty()) return absl::OkStatus();
     const PackedBatch batch = MakeBatch(documents, pieces, /*with_teacher=*/true);
     if (const std::string problem = ValidateBatch(config, batch); !problem.empty()) {
-      return absl::InvalidArgumentError(absl::StrCat("held-out documents: ", problem));
+      return absl::InvalidArgumentError(Message("held-out documents: ", problem));
     }
     sums.Add(batch, model.Evaluate(weights, batch));
     pieces.clear();
@@ -51,8 +53,8 @@ absl::StatusOr<Quality> Evaluate(Model& model, const ParameterSet& weights, cons
   for (uint32_t d = 0; d < documents.size(); ++d) {
     const auto length = static_cast<uint32_t>(documents[d].tokens.size() - 1);
     if (length > static_cast<uint32_t>(config.context)) {
-      return absl::InvalidArgumentError(absl::StrCat("sample at leaf ", documents[d].leaf_index, ": ", length,
-                                                     " positions; wanted at most the context, ", config.context));
+      return absl::InvalidArgumentError(Message("sample at leaf ", documents[d].leaf_index, ": ", length,
+                                                " positions; wanted at most the context, ", config.context));
     }
     if (positions + length > kBatchPositions) {
       if (auto status = measure(); !status.ok()) return status;
@@ -62,7 +64,8 @@ absl::StatusOr<Quality> Evaluate(Model& model, const ParameterSet& weights, cons
   }
   if (auto status = measure(); !status.ok()) return status;
   if (sums.with_teacher == 0) {
-    return absl::FailedPreconditionError("no held-out sample has a teacher distribution; there is nothing to compare with");
+    return absl::FailedPreconditionError(
+        "no held-out sample has a teacher distribution; there is nothing to compare with");
   }
   Quality quality;
   quality.kl = sums.divergence / static_cast<double>(sums.with_teacher);

@@ -28,10 +28,11 @@ struct Quality {
       0;  // of those, positions with a teacher distribution; kl and agreement are over these
 };
 
-// `model` supplies the working memory, `weights` the student. InvalidArgument when a document is longer than the
-// model's context or has ids outside its vocabulary. FailedPrecondition when no document has a teacher distribution:
-// there is nothing to compare with.
-absl::StatusOr<Quality> Evaluate(Model& model, const ParameterSet& weights, const std::vector<Document>& documents);
+// `model` supplies the working memory, `weights` the student. InvalidArgument when a document is longer than
+// the model's context or has ids outside its vocabulary. FailedPrecondition when no document has a teacher
+// distribution: there is nothing to compare with.
+absl::StatusOr<Quality> Evaluate(Model& model, const ParameterSet& weights,
+                                 const std::vector<Document>& documents);
 
 }  // namespace retort::student
 

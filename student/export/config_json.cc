@@ -3,7 +3,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
-#include "absl/strings/str_cat.h"
+#include "student/formats/message.h"
 #include "student/formats/strict_json.h"
 
 namespace retort::student {
@@ -40,17 +40,20 @@ constexpr std::array<IntegerField, 17> kIntegers = {{
 }};
 
 absl::Status Refuse(std::string_view field, std::string_view seen, std::string_view wanted) {
-  return absl::InvalidArgumentError(absl::StrCat("config.json: ", field, ": ", seen, "; wanted ", wanted));
+  return absl::InvalidArgumentError(Message("config.json: ", field, ": ", seen, "; wanted ", wanted));
 }
 
-// A member that must have one value where it is present; where it is absent that value is what readers assume.
+// A member that must have one value where it is present; where it is absent that value is what readers
+// assume.
 absl::Status RequireIfPresent(const nlohmann::json& json, const char* name, const nlohmann::json& wanted) {
   const auto found = json.find(name);
   if (found == json.end() || *found == wanted) return absl::OkStatus();
   return Refuse(name, JsonExcerpt(*found), JsonExcerpt(wanted));
 }
 
-nlohmann::json IdOrNull(int id) { return id < 0 ? nlohmann::json() : nlohmann::json(id); }
+nlohmann::json IdOrNull(int id) {
+  return id < 0 ? nlohmann::json() : nlohmann::json(id);
+}
 
 absl::Status ReadRope(const nlohmann::json& json, ModelConfig& config) {
   const nlohmann::json* holder = &json;
@@ -62,7 +65,7 @@ absl::Status ReadRope(const nlohmann::json& json, ModelConfig& config) {
   if (auto s = RequireIfPresent(json, "rope_scaling", nullptr); !s.ok()) return s;
   if (auto s = RequireIfPresent(json, "rope_interleave", true); !s.ok()) return s;
   const auto theta = JsonNumber(*holder, "rope_theta", 1, 1e12);
-  if (!theta.ok()) return absl::InvalidArgumentError(absl::StrCat("config.json: ", theta.status().message()));
+  if (!theta.ok()) return absl::InvalidArgumentError(Message("config.json: ", theta.status().message()));
   config.rope_theta = *theta;
   return absl::OkStatus();
 }
@@ -70,30 +73,31 @@ absl::Status ReadRope(const nlohmann::json& json, ModelConfig& config) {
 }  // namespace
 
 std::string ConfigJson(const ModelConfig& config, const SpecialTokens& special) {
-  nlohmann::json json = {{"architectures", {kArchitecture}},
-                         {"model_type", kModelType},
-                         {"num_key_value_heads", config.heads},
-                         {"q_lora_rank", config.query_rank > 0 ? nlohmann::json(config.query_rank) : nlohmann::json()},
-                         {"routed_scaling_factor", config.routed_scaling},
-                         {"norm_topk_prob", config.normalise_expert_weights},
-                         {"scoring_func", "sigmoid"},
-                         {"topk_method", "noaux_tc"},
-                         {"moe_layer_freq", 1},
-                         {"num_nextn_predict_layers", 0},
-                         {"hidden_act", "silu"},
-                         {"initializer_range", config.initializer_range},
-                         {"rms_norm_eps", config.rms_norm_epsilon},
-                         {"use_cache", true},
-                         {"bos_token_id", IdOrNull(special.bos)},
-                         {"eos_token_id", IdOrNull(special.eos)},
-                         {"pad_token_id", IdOrNull(special.padding)},
-                         {"tie_word_embeddings", config.tied_embeddings},
-                         {"rope_theta", config.rope_theta},
-                         {"rope_scaling", nullptr},
-                         {"rope_interleave", true},
-                         {"attention_bias", false},
-                         {"attention_dropout", 0.0},
-                         {"torch_dtype", "float32"}};
+  nlohmann::json json = {
+      {"architectures", {kArchitecture}},
+      {"model_type", kModelType},
+      {"num_key_value_heads", config.heads},
+      {"q_lora_rank", config.query_rank > 0 ? nlohmann::json(config.query_rank) : nlohmann::json()},
+      {"routed_scaling_factor", config.routed_scaling},
+      {"norm_topk_prob", config.normalise_expert_weights},
+      {"scoring_func", "sigmoid"},
+      {"topk_method", "noaux_tc"},
+      {"moe_layer_freq", 1},
+      {"num_nextn_predict_layers", 0},
+      {"hidden_act", "silu"},
+      {"initializer_range", config.initializer_range},
+      {"rms_norm_eps", config.rms_norm_epsilon},
+      {"use_cache", true},
+      {"bos_token_id", IdOrNull(special.bos)},
+      {"eos_token_id", IdOrNull(special.eos)},
+      {"pad_token_id", IdOrNull(special.padding)},
+      {"tie_word_embeddings", config.tied_embeddings},
+      {"rope_theta", config.rope_theta},
+      {"rope_scaling", nullptr},
+      {"rope_interleave", true},
+      {"attention_bias", false},
+      {"attention_dropout", 0.0},
+      {"torch_dtype", "float32"}};
   for (const IntegerField& field : kIntegers) {
     json[field.name] = config.*field.member;
   }
@@ -113,7 +117,7 @@ absl::StatusOr<ModelConfig> ParseConfigJson(std::string_view text) {
   if (!parsed.ok()) return parsed.status();
   const nlohmann::json& json = *parsed;
   const auto named = [](const absl::Status& status) {
-    return absl::InvalidArgumentError(absl::StrCat("config.json: ", status.message()));
+    return absl::InvalidArgumentError(Message("config.json: ", status.message()));
   };
   const auto type = JsonString(json, "model_type", 64);
   if (!type.ok()) return named(type.status());
@@ -159,10 +163,11 @@ absl::StatusOr<ModelConfig> ParseConfigJson(std::string_view text) {
     if (auto s = RequireIfPresent(json, name, wanted); !s.ok()) return s;
   }
   if (int64_t{config.layers} * config.experts > kExpertMatricesMax) {
-    return Refuse("n_routed_experts", absl::StrCat(config.experts, " in ", config.layers, " layers"),
-                  absl::StrCat("at most ", kExpertMatricesMax, " in all"));
+    return Refuse("n_routed_experts", Message(config.experts, " in ", config.layers, " layers"),
+                  Message("at most ", kExpertMatricesMax, " in all"));
   }
-  if (const std::string problem = Validate(config); !problem.empty()) return Refuse("shape", problem, "a shape of ours");
+  if (const std::string problem = Validate(config); !problem.empty())
+    return Refuse("shape", problem, "a shape of ours");
   return config;
 }
 

@@ -19,9 +19,10 @@ struct SpecialTokens {
 std::string ConfigJson(const ModelConfig& config, const SpecialTokens& special);
 std::string GenerationConfigJson(const SpecialTokens& special);
 
-// Reads a config.json, written by WriteStudent or by transformers. Members that change what the model computes are
-// checked: InvalidArgument names the one whose value is missing, out of range or not supported here (a rope scaling,
-// another activation, biases, softmax scoring). Members without effect on logits are ignored.
+// Reads a config.json, written by WriteStudent or by transformers. Members that change what the model
+// computes are checked: InvalidArgument names the one whose value is missing, out of range or not supported
+// here (a rope scaling, another activation, biases, softmax scoring). Members without effect on logits are
+// ignored.
 absl::StatusOr<ModelConfig> ParseConfigJson(std::string_view json);
 
 }  // namespace retort::student

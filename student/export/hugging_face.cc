@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "student/export/config_json.h"
 #include "student/formats/atomic_file.h"
+#include "student/formats/message.h"
 #include "student/formats/safetensors.h"
 #include "student/formats/sha256.h"
 #include "student/formats/strict_json.h"
@@ -32,7 +32,8 @@ std::span<const uint8_t> BytesOf(std::span<const float> values) {
   return {reinterpret_cast<const uint8_t*>(values.data()), values.size_bytes()};
 }
 
-// Engines differ in how they mask refused groups only where there are groups; elsewhere b stays as it was trained.
+// Engines differ in how they mask refused groups only where there are groups; elsewhere b stays as it was
+// trained.
 void ShiftBias(const ModelConfig& config, std::span<float> bias) {
   if (config.expert_groups == 1) return;
   const float least = *std::min_element(bias.begin(), bias.end());
@@ -48,8 +49,8 @@ ParameterSet WithShiftedBias(const ParameterSet& weights) {
   return shifted;
 }
 
-// The shift is exact in the reals and rounds in fp32. Logits hold no trace of b but the choice of experts, so equal
-// logits on a probe batch mean equal choices.
+// The shift is exact in the reals and rounds in fp32. Logits hold no trace of b but the choice of experts, so
+// equal logits on a probe batch mean equal choices.
 absl::Status CheckRouting(const ParameterSet& trained, const ParameterSet& shifted) {
   const ModelConfig& config = trained.config();
   if (config.expert_groups == 1) return absl::OkStatus();
@@ -62,7 +63,8 @@ absl::Status CheckRouting(const ParameterSet& trained, const ParameterSet& shift
   Model model(config, pool);
   const auto want = model.ForwardLogits(trained, tokens, rows);
   if (model.ForwardLogits(shifted, tokens, rows) == want) return absl::OkStatus();
-  return absl::InternalError("export: the shifted router bias changes the experts of a probe batch; not exported");
+  return absl::InternalError(
+      "export: the shifted router bias changes the experts of a probe batch; not exported");
 }
 
 absl::StatusOr<std::string> ReadMember(const std::string& folder, const char* name, uint64_t bytes_max) {
@@ -73,18 +75,20 @@ absl::StatusOr<ModelConfig> ReadConfig(const std::string& folder) {
   const auto text = ReadMember(folder, kConfigFile, kConfigBytesMax);
   if (!text.ok()) return text.status();
   auto config = ParseConfigJson(*text);
-  if (!config.ok()) return absl::Status(config.status().code(), absl::StrCat(folder, ": ", config.status().message()));
+  if (!config.ok())
+    return absl::Status(config.status().code(), Message(folder, ": ", config.status().message()));
   return config;
 }
 
 absl::Status Differs(const std::string& folder, std::string_view what) {
-  return absl::DataLossError(absl::StrCat(folder, "/", kWeightsFile, ": ", what, " is not the one of the checkpoint"));
+  return absl::DataLossError(
+      Message(folder, "/", kWeightsFile, ": ", what, " is not the one of the checkpoint"));
 }
 
 // Hex bits of the trained bias in the state, shifted as the export shifts them.
 absl::StatusOr<std::vector<float>> BiasFromState(const nlohmann::json& hex, const ModelConfig& config) {
-  const auto bad = absl::InvalidArgumentError(absl::StrCat(kStateFile, ": router_bias: ", JsonExcerpt(hex), "; wanted ",
-                                                           config.experts, " fp32 values in hex"));
+  const auto bad = absl::InvalidArgumentError(Message(kStateFile, ": router_bias: ", JsonExcerpt(hex),
+                                                      "; wanted ", config.experts, " fp32 values in hex"));
   if (!hex.is_string()) return bad;
   const auto& text = hex.get_ref<const std::string&>();
   if (text.size() != static_cast<size_t>(config.experts) * 8 ||
@@ -107,27 +111,32 @@ absl::Status WriteStudent(const std::string& folder, const ParameterSet& weights
                           std::string_view state) {
   const ModelConfig& config = weights.config();
   if (tokenizer.vocabulary_size() > config.vocabulary) {
-    return absl::InvalidArgumentError(absl::StrCat("export: the tokenizer has ", tokenizer.vocabulary_size(),
-                                                   " tokens; wanted at most ", config.vocabulary));
+    return absl::InvalidArgumentError(Message("export: the tokenizer has ", tokenizer.vocabulary_size(),
+                                              " tokens; wanted at most ", config.vocabulary));
   }
   const ParameterSet shifted = WithShiftedBias(weights);
   if (auto status = CheckRouting(weights, shifted); !status.ok()) return status;
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  if (error) return absl::UnavailableError(absl::StrCat(folder, ": cannot make the folder (", error.message(), ")"));
+  if (error)
+    return absl::UnavailableError(Message(folder, ": cannot make the folder (", error.message(), ")"));
 
   const SpecialTokens special{tokenizer.bos().value_or(-1), tokenizer.eos().value_or(-1),
                               tokenizer.padding().value_or(-1)};
   std::map<std::string, SafetensorsTensor, std::less<>> tensors;
   const auto infos = shifted.layout().tensors();
   for (size_t i = 0; i < infos.size(); ++i) {
-    tensors[infos[i].name] = {SafetensorsType::kF32, infos[i].shape, BytesOf(shifted.tensor(static_cast<int>(i)))};
+    tensors[infos[i].name] = {SafetensorsType::kF32, infos[i].shape,
+                              BytesOf(shifted.tensor(static_cast<int>(i)))};
   }
   std::map<std::string, std::string, std::less<>> metadata = {{"format", "pt"}};
   if (!state.empty()) metadata["retort.checkpoint_digest"] = HexOf(Sha256Of(state));
   if (auto s = WriteSafetensors(folder + "/" + kWeightsFile, tensors, metadata); !s.ok()) return s;
-  if (auto s = WriteFileAtomically(folder + "/" + kConfigFile, ConfigJson(config, special)); !s.ok()) return s;
-  if (auto s = WriteFileAtomically(folder + "/generation_config.json", GenerationConfigJson(special)); !s.ok()) return s;
+  if (auto s = WriteFileAtomically(folder + "/" + kConfigFile, ConfigJson(config, special)); !s.ok())
+    return s;
+  if (auto s = WriteFileAtomically(folder + "/generation_config.json", GenerationConfigJson(special));
+      !s.ok())
+    return s;
   if (!state.empty()) {
     if (auto s = WriteFileAtomically(folder + "/" + kStateFile, state); !s.ok()) return s;
   }
@@ -140,14 +149,14 @@ absl::StatusOr<ParameterSet> ReadStudent(const std::string& folder) {
   const auto file = SafetensorsFile::Open(folder + "/" + kWeightsFile);
   if (!file.ok()) return file.status();
   const auto refuse = [&](const absl::Status& status) {
-    return absl::Status(status.code(), absl::StrCat(folder, "/", kWeightsFile, ": ", status.message()));
+    return absl::Status(status.code(), Message(folder, "/", kWeightsFile, ": ", status.message()));
   };
   uint64_t data_bytes = 0;
   for (const auto& [name, tensor] : file->tensors()) data_bytes += tensor.data.size();
   const auto parameters = static_cast<uint64_t>(CountParameters(*config).total);
   if (parameters > data_bytes) {  // before anything is allocated: no type takes less than a byte
-    return refuse(absl::InvalidArgumentError(absl::StrCat(data_bytes, " bytes of tensors; wanted ", parameters,
-                                                          " parameters, as config.json says")));
+    return refuse(absl::InvalidArgumentError(
+        Message(data_bytes, " bytes of tensors; wanted ", parameters, " parameters, as config.json says")));
   }
   ParameterSet weights(ParameterLayout::Create(*config));
   const auto infos = weights.layout().tensors();
@@ -155,13 +164,13 @@ absl::StatusOr<ParameterSet> ReadStudent(const std::string& folder) {
     const auto target = weights.tensor(static_cast<int>(i));
     if (auto s = file->ReadFloats(infos[i].name, infos[i].shape, target); !s.ok()) return refuse(s);
     if (std::any_of(target.begin(), target.end(), [](float value) { return !std::isfinite(value); })) {
-      return refuse(absl::InvalidArgumentError(absl::StrCat(infos[i].name, ": not finite; wanted finite values")));
+      return refuse(absl::InvalidArgumentError(Message(infos[i].name, ": not finite; wanted finite values")));
     }
   }
   for (const auto& [name, tensor] : file->tensors()) {
     if (weights.layout().Find(name) < 0) {
       return refuse(absl::InvalidArgumentError(
-          absl::StrCat("a tensor that config.json does not give: ", JsonExcerpt(nlohmann::json(name)))));
+          Message("a tensor that config.json does not give: ", JsonExcerpt(nlohmann::json(name)))));
     }
   }
   return weights;
@@ -171,14 +180,14 @@ absl::Status VerifyStudent(const std::string& folder, std::string_view checkpoin
   const auto state = ReadMember(folder, kStateFile, kStateBytesMax);
   if (!state.ok()) return state.status();
   if (const std::string digest = HexOf(Sha256Of(*state)); digest != checkpoint_digest) {
-    return absl::DataLossError(absl::StrCat(folder, "/", kStateFile, ": its digest is ", digest, "; wanted ",
-                                            checkpoint_digest.substr(0, 64)));
+    return absl::DataLossError(Message(folder, "/", kStateFile, ": its digest is ", digest, "; wanted ",
+                                       checkpoint_digest.substr(0, 64)));
   }
   const auto json = ParseStrictJson(*state, kStateFile, {kStateBytesMax, 3});
   if (!json.ok()) return json.status();
   if (!json->is_object() || !json->contains("weights") || !(*json)["weights"].is_object() ||
       !json->contains("router_bias") || !(*json)["router_bias"].is_object()) {
-    return absl::InvalidArgumentError(absl::StrCat(kStateFile, ": no weights or router_bias; wanted both"));
+    return absl::InvalidArgumentError(Message(kStateFile, ": no weights or router_bias; wanted both"));
   }
   const auto config = ReadConfig(folder);
   if (!config.ok()) return config.status();
@@ -192,7 +201,8 @@ absl::Status VerifyStudent(const std::string& folder, std::string_view checkpoin
       const auto wanted = BiasFromState(*bias, *config);
       if (!wanted.ok()) return wanted.status();
       const auto bytes = BytesOf(*wanted);
-      if (!std::equal(bytes.begin(), bytes.end(), tensor.data.begin(), tensor.data.end())) return Differs(folder, name);
+      if (!std::equal(bytes.begin(), bytes.end(), tensor.data.begin(), tensor.data.end()))
+        return Differs(folder, name);
       continue;
     }
     Sha256 hash;
@@ -201,7 +211,7 @@ absl::Status VerifyStudent(const std::string& folder, std::string_view checkpoin
     if (digest == digests.end() || *digest != HexOf(hash.Finish())) return Differs(folder, name);
   }
   if (file->tensors().size() != digests.size() + biases.size()) {
-    return Differs(folder, absl::StrCat("the set of ", file->tensors().size(), " tensors"));
+    return Differs(folder, Message("the set of ", file->tensors().size(), " tensors"));
   }
   return absl::OkStatus();
 }

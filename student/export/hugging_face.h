@@ -1,15 +1,16 @@
-// A student as a folder that other programs load: transformers as DeepseekV3ForCausalLM, and whoever reads its format.
+// A student as a folder that other programs load: transformers as DeepseekV3ForCausalLM, and whoever reads
+// its format.
 //
 //   config.json, generation_config.json      the shape and the special tokens
 //   model.safetensors                        every tensor in F32, under transformers' names
 //   tokenizer.json, tokenizer_config.json, special_tokens_map.json
 //   training_state.json                      the state whose SHA-256 the ledger holds as checkpoint digest
 //
-// Weights are written as they were trained, F32, so what was measured is what is released, and an auditor can hash the
-// released tensors against the ledger. One tensor differs: the routers' balancing bias is shifted to b' = b - min(b)
-// where experts have groups. A constant added to all of b changes no choice of experts, and with b' >= 0 the engines
-// that mask refused groups with zero agree with those that mask with minus infinity. docs/formats/student.md has every
-// field.
+// Weights are written as they were trained, F32, so what was measured is what is released, and an auditor can
+// hash the released tensors against the ledger. One tensor differs: the routers' balancing bias is shifted to
+// b' = b - min(b) where experts have groups. A constant added to all of b changes no choice of experts, and
+// with b' >= 0 the engines that mask refused groups with zero agree with those that mask with minus infinity.
+// docs/formats/student.md has every field.
 #ifndef STUDENT_EXPORT_HUGGING_FACE_H_
 #define STUDENT_EXPORT_HUGGING_FACE_H_
 
@@ -24,9 +25,9 @@
 
 namespace retort::student {
 
-// Writes all the files above into `folder`, which is made when missing; a file that is there is replaced, whole or not
-// at all. `state` is the content of training_state.json; empty leaves the file out.
-// Internal: the shifted bias would change which experts a probe batch goes to; nothing is left half-written but files
+// Writes all the files above into `folder`, which is made when missing; a file that is there is replaced,
+// whole or not at all. `state` is the content of training_state.json; empty leaves the file out. Internal:
+// the shifted bias would change which experts a probe batch goes to; nothing is left half-written but files
 // before it. InvalidArgument: the tokenizer has more tokens than the model. Unavailable: the disk refuses.
 absl::Status WriteStudent(const std::string& folder, const ParameterSet& weights, const Tokenizer& tokenizer,
                           std::string_view state);
@@ -36,9 +37,9 @@ absl::Status WriteStudent(const std::string& folder, const ParameterSet& weights
 absl::StatusOr<ParameterSet> ReadStudent(const std::string& folder);
 
 // Checks that the tensors of a folder are the ones of a checkpoint: SHA-256 of training_state.json is
-// `checkpoint_digest` (lower-case hex), and every tensor of model.safetensors is the one that it names by digest, the
-// bias shifted as above. NotFound: a file is missing. DataLoss: something does not match; the message names it.
-// InvalidArgument: a file is malformed.
+// `checkpoint_digest` (lower-case hex), and every tensor of model.safetensors is the one that it names by
+// digest, the bias shifted as above. NotFound: a file is missing. DataLoss: something does not match; the
+// message names it. InvalidArgument: a file is malformed.
 absl::Status VerifyStudent(const std::string& folder, std::string_view checkpoint_digest);
 
 }  // namespace retort::student

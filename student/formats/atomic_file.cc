@@ -10,13 +10,13 @@
 #include <filesystem>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "student/formats/message.h"
 
 namespace retort::student {
 namespace {
 
 absl::Status Failed(std::string_view verb, const std::string& path, int error) {
-  const std::string message = absl::StrCat(path, ": cannot ", verb, " (", std::strerror(error), ")");
+  const std::string message = Message(path, ": cannot ", verb, " (", std::strerror(error), ")");
   return error == ENOENT ? absl::NotFoundError(message) : absl::UnavailableError(message);
 }
 
@@ -85,10 +85,10 @@ absl::StatusOr<std::string> ReadWholeFile(const std::string& path, uint64_t byte
   if (fstat(fd, &info) != 0) {
     status = Failed("stat", path, errno);
   } else if (!S_ISREG(info.st_mode)) {
-    status = absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
+    status = absl::InvalidArgumentError(Message(path, ": not a regular file"));
   } else if (static_cast<uint64_t>(info.st_size) > bytes_max) {
-    status = absl::InvalidArgumentError(
-        absl::StrCat(path, ": ", info.st_size, " bytes; wanted at most ", bytes_max));
+    status =
+        absl::InvalidArgumentError(Message(path, ": ", info.st_size, " bytes; wanted at most ", bytes_max));
   } else {
     bytes.resize(static_cast<size_t>(info.st_size));
     size_t done = 0;
@@ -100,7 +100,7 @@ absl::StatusOr<std::string> ReadWholeFile(const std::string& path, uint64_t byte
       done += static_cast<size_t>(got);
     }
     if (status.ok() && done < bytes.size()) {
-      status = absl::UnavailableError(absl::StrCat(path, ": shrank while it was read"));
+      status = absl::UnavailableError(Message(path, ": shrank while it was read"));
     }
   }
   close(fd);

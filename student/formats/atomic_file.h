@@ -1,4 +1,5 @@
-// Writes a file so that it is either there whole or not at all, whatever happens to the process or the machine.
+// Writes a file so that it is either there whole or not at all, whatever happens to the process or the
+// machine.
 #ifndef STUDENT_FORMATS_ATOMIC_FILE_H_
 #define STUDENT_FORMATS_ATOMIC_FILE_H_
 
@@ -12,8 +13,9 @@
 
 namespace retort::student {
 
-// A file in the making, under a temporary name beside its final one. Commit() gives it its name; without Commit the
-// destructor removes it. Names ending in ".partial" are left-overs of a process that died and may be deleted.
+// A file in the making, under a temporary name beside its final one. Commit() gives it its name; without
+// Commit the destructor removes it. Names ending in ".partial" are left-overs of a process that died and may
+// be deleted.
 class AtomicFile {
  public:
   // Unavailable when the folder does not take the file.
@@ -38,8 +40,8 @@ class AtomicFile {
 // The whole of it in one call.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes);
 
-// Reads a whole file of at most `bytes_max` bytes. NotFound; Unavailable when it cannot be read; InvalidArgument when it
-// is larger or no regular file.
+// Reads a whole file of at most `bytes_max` bytes. NotFound; Unavailable when it cannot be read;
+// InvalidArgument when it is larger or no regular file.
 absl::StatusOr<std::string> ReadWholeFile(const std::string& path, uint64_t bytes_max);
 
 }  // namespace retort::student

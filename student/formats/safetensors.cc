@@ -14,9 +14,8 @@
 #include <cstring>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "student/formats/atomic_file.h"
+#include "student/formats/message.h"
 #include "student/formats/strict_json.h"
 
 namespace retort::student {
@@ -51,8 +50,13 @@ std::string Shown(std::string_view name) {
 }
 
 absl::Status Refuse(std::string_view name, std::string_view seen, std::string_view wanted) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("safetensors: ", Shown(name), ": ", seen, "; wanted ", wanted));
+  return absl::InvalidArgumentError(Message("safetensors: ", Shown(name), ": ", seen, "; wanted ", wanted));
+}
+
+std::string ShapeText(std::span<const int64_t> shape) {
+  std::string text = "[";
+  for (const int64_t extent : shape) text += Message(text.size() > 1 ? ", " : "", extent);
+  return text + "]";
 }
 
 struct Placed {
@@ -60,27 +64,28 @@ struct Placed {
   uint64_t begin = 0, end = 0;
 };
 
-absl::StatusOr<Placed> ParseTensor(const std::string& name, const nlohmann::json& entry, uint64_t data_bytes) {
+absl::StatusOr<Placed> ParseTensor(const std::string& name, const nlohmann::json& entry,
+                                   uint64_t data_bytes) {
   if (auto status = JsonHasExactly(entry, {"dtype", "shape", "data_offsets"}); !status.ok()) {
-    return Refuse(name, status.message(), "dtype, shape and data_offsets");
+    return Refuse(name, Message(status.message()), "dtype, shape and data_offsets");
   }
   Placed placed;
   const auto dtype = JsonString(entry, "dtype", 16);
   const auto row = std::find_if(kTypes.begin(), kTypes.end(),
                                 [&](const TypeRow& r) { return dtype.ok() && r.name == *dtype; });
   if (row == kTypes.end()) {
-    return Refuse(name, absl::StrCat("dtype ", JsonExcerpt(entry["dtype"])),
+    return Refuse(name, Message("dtype ", JsonExcerpt(entry["dtype"])),
                   "F64, F32, F16, BF16, I64, I32, U8, BOOL or F8_E4M3");
   }
   placed.tensor.type = row->type;
   const auto& shape = entry["shape"];
   if (!shape.is_array() || shape.size() > kSafetensorsDimensionsMax) {
-    return Refuse(name, "shape of another form", absl::StrCat("an array of at most ", kSafetensorsDimensionsMax));
+    return Refuse(name, "shape of another form", Message("an array of at most ", kSafetensorsDimensionsMax));
   }
   uint64_t bytes = row->width;
   for (const auto& dimension : shape) {
     if (!dimension.is_number_unsigned() || dimension.get<uint64_t>() > INT64_MAX) {
-      return Refuse(name, absl::StrCat("dimension ", JsonExcerpt(dimension)), "an integer from 0");
+      return Refuse(name, Message("dimension ", JsonExcerpt(dimension)), "an integer from 0");
     }
     const auto extent = dimension.get<uint64_t>();
     if (__builtin_mul_overflow(bytes, extent, &bytes)) {
@@ -96,38 +101,43 @@ absl::StatusOr<Placed> ParseTensor(const std::string& name, const nlohmann::json
   placed.begin = offsets[0].get<uint64_t>();
   placed.end = offsets[1].get<uint64_t>();
   if (placed.begin > placed.end || placed.end > data_bytes) {
-    return Refuse(name, absl::StrCat("data_offsets [", placed.begin, ", ", placed.end, "]"),
-                  absl::StrCat("0 <= begin <= end <= ", data_bytes));
+    return Refuse(name, Message("data_offsets [", placed.begin, ", ", placed.end, "]"),
+                  Message("0 <= begin <= end <= ", data_bytes));
   }
   if (placed.end - placed.begin != bytes) {
-    return Refuse(name, absl::StrCat(placed.end - placed.begin, " bytes of data"),
-                  absl::StrCat(bytes, ", the product of shape and width"));
+    return Refuse(name, Message(placed.end - placed.begin, " bytes of data"),
+                  Message(bytes, ", the product of shape and width"));
   }
   return placed;
 }
 
 }  // namespace
 
-std::string_view SafetensorsTypeName(SafetensorsType type) { return kTypes[static_cast<size_t>(type)].name; }
-size_t SafetensorsTypeWidth(SafetensorsType type) { return kTypes[static_cast<size_t>(type)].width; }
+std::string_view SafetensorsTypeName(SafetensorsType type) {
+  return kTypes[static_cast<size_t>(type)].name;
+}
+size_t SafetensorsTypeWidth(SafetensorsType type) {
+  return kTypes[static_cast<size_t>(type)].width;
+}
 
 absl::StatusOr<SafetensorsFile> SafetensorsFile::Parse(std::span<const uint8_t> bytes) {
   uint64_t header_bytes = 0;
   if (bytes.size() < sizeof header_bytes) {
-    return Refuse("file", absl::StrCat(bytes.size(), " bytes"), "a header length of 8 bytes");
+    return Refuse("file", Message(bytes.size(), " bytes"), "a header length of 8 bytes");
   }
   std::memcpy(&header_bytes, bytes.data(), sizeof header_bytes);
   if (header_bytes > kSafetensorsHeaderBytesMax || header_bytes > bytes.size() - sizeof header_bytes) {
-    return Refuse("header length", absl::StrCat(header_bytes),
-                  absl::StrCat("at most ", std::min<uint64_t>(kSafetensorsHeaderBytesMax,
-                                                              bytes.size() - sizeof header_bytes)));
+    return Refuse("header length", Message(header_bytes),
+                  Message("at most ", std::min<uint64_t>(kSafetensorsHeaderBytesMax,
+                                                         bytes.size() - sizeof header_bytes)));
   }
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + sizeof header_bytes, header_bytes);
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + sizeof header_bytes,
+                              header_bytes);
   if (text.empty() || text[0] != '{') return Refuse("header", "does not start with '{'", "a JSON object");
   const auto header = ParseStrictJson(text, "safetensors: header", {kSafetensorsHeaderBytesMax, 3});
   if (!header.ok()) return header.status();
   if (header->size() > kSafetensorsTensorsMax) {
-    return Refuse("header", absl::StrCat(header->size(), " members"), absl::StrCat("at most ", kSafetensorsTensorsMax));
+    return Refuse("header", Message(header->size(), " members"), Message("at most ", kSafetensorsTensorsMax));
   }
   const auto data = bytes.subspan(sizeof header_bytes + header_bytes);
 
@@ -152,13 +162,13 @@ absl::StatusOr<SafetensorsFile> SafetensorsFile::Parse(std::span<const uint8_t> 
   uint64_t expected = 0;
   for (const auto& [begin, end] : ranges) {
     if (begin != expected) {
-      return Refuse("data_offsets", absl::StrCat("a hole or an overlap at ", begin),
-                    absl::StrCat("the next tensor at ", expected));
+      return Refuse("data_offsets", Message("a hole or an overlap at ", begin),
+                    Message("the next tensor at ", expected));
     }
     expected = end;
   }
   if (expected != data.size()) {
-    return Refuse("data", absl::StrCat(data.size(), " bytes"), absl::StrCat(expected, ", where the last tensor ends"));
+    return Refuse("data", Message(data.size(), " bytes"), Message(expected, ", where the last tensor ends"));
   }
   return file;
 }
@@ -166,24 +176,24 @@ absl::StatusOr<SafetensorsFile> SafetensorsFile::Parse(std::span<const uint8_t> 
 absl::StatusOr<SafetensorsFile> SafetensorsFile::Open(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
-    const std::string message = absl::StrCat(path, ": cannot open (", std::strerror(errno), ")");
+    const std::string message = Message(path, ": cannot open (", std::strerror(errno), ")");
     return errno == ENOENT ? absl::NotFoundError(message) : absl::UnavailableError(message);
   }
   struct stat info {};
   if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size <= 0) {
     close(fd);
-    return absl::InvalidArgumentError(absl::StrCat(path, ": empty or not a regular file"));
+    return absl::InvalidArgumentError(Message(path, ": empty or not a regular file"));
   }
   const auto size = static_cast<size_t>(info.st_size);
   void* const address = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
   const int error = errno;
   close(fd);
   if (address == MAP_FAILED) {
-    return absl::UnavailableError(absl::StrCat(path, ": cannot map (", std::strerror(error), ")"));
+    return absl::UnavailableError(Message(path, ": cannot map (", std::strerror(error), ")"));
   }
   std::shared_ptr<const void> mapping(address, [size](const void* p) { munmap(const_cast<void*>(p), size); });
   auto file = Parse(std::span(static_cast<const uint8_t*>(address), size));
-  if (!file.ok()) return absl::Status(file.status().code(), absl::StrCat(path, ": ", file.status().message()));
+  if (!file.ok()) return absl::Status(file.status().code(), Message(path, ": ", file.status().message()));
   file->mapping_ = std::move(mapping);
   return file;
 }
@@ -192,12 +202,11 @@ absl::Status SafetensorsFile::ReadFloats(std::string_view name, std::span<const 
                                          std::span<float> target) const {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) {
-    return absl::NotFoundError(absl::StrCat("safetensors: ", Shown(name), ": missing"));
+    return absl::NotFoundError(Message("safetensors: ", Shown(name), ": missing"));
   }
   const SafetensorsTensor& tensor = found->second;
   if (!std::equal(shape.begin(), shape.end(), tensor.shape.begin(), tensor.shape.end())) {
-    return Refuse(name, absl::StrCat("shape [", absl::StrJoin(tensor.shape, ", "), "]"),
-                  absl::StrCat("[", absl::StrJoin(shape, ", "), "]"));
+    return Refuse(name, Message("shape ", ShapeText(tensor.shape)), ShapeText(shape));
   }
   const size_t count = tensor.data.size() / SafetensorsTypeWidth(tensor.type);
   assert(count == target.size());  // the caller sized the target from the shape
@@ -217,7 +226,7 @@ absl::Status SafetensorsFile::ReadFloats(std::string_view name, std::span<const 
       for (size_t i = 0; i < count; ++i) target[i] = FloatFromF16(half(i));
       return absl::OkStatus();
     default:
-      return Refuse(name, absl::StrCat("dtype ", SafetensorsTypeName(tensor.type)), "F32, F16 or BF16");
+      return Refuse(name, Message("dtype ", SafetensorsTypeName(tensor.type)), "F32, F16 or BF16");
   }
 }
 
@@ -264,7 +273,9 @@ uint16_t Bf16FromFloat(float value) {
   return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-float FloatFromBf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+float FloatFromBf16(uint16_t bits) {
+  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+}
 
 float FloatFromF16(uint16_t bits) {
   const uint32_t sign = static_cast<uint32_t>(bits & 0x8000) << 16;

@@ -42,7 +42,8 @@ struct SafetensorsTensor {
 };
 
 // Bounds of the reader.
-inline constexpr uint64_t kSafetensorsHeaderBytesMax = 16 << 20;  // the format allows 100 MB; a student needs 0.1
+inline constexpr uint64_t kSafetensorsHeaderBytesMax =
+    16 << 20;  // the format allows 100 MB; a student needs 0.1
 inline constexpr size_t kSafetensorsTensorsMax = 100'000;
 inline constexpr size_t kSafetensorsDimensionsMax = 8;
 

@@ -4,16 +4,17 @@
 #include <set>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "student/formats/message.h"
 
 namespace retort::student {
 namespace {
 
 absl::Status Refuse(const char* name, std::string_view seen, std::string_view wanted) {
-  return absl::InvalidArgumentError(absl::StrCat(name, ": ", seen, "; wanted ", wanted));
+  return absl::InvalidArgumentError(Message(name, ": ", seen, "; wanted ", wanted));
 }
 
-absl::StatusOr<const nlohmann::json*> Member(const nlohmann::json& object, const char* name, std::string_view wanted) {
+absl::StatusOr<const nlohmann::json*> Member(const nlohmann::json& object, const char* name,
+                                             std::string_view wanted) {
   if (!object.is_object()) return Refuse(name, "its parent is not an object", "an object");
   const auto found = object.find(name);
   if (found == object.end()) return Refuse(name, "missing", wanted);
@@ -23,27 +24,29 @@ absl::StatusOr<const nlohmann::json*> Member(const nlohmann::json& object, const
 }  // namespace
 
 std::string JsonExcerpt(const nlohmann::json& value) {
-  std::string text = value.is_structured() ? std::string(value.type_name())
-                                           : value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+  std::string text = value.is_structured()
+                         ? std::string(value.type_name())
+                         : value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
   if (text.size() > 64) text = text.substr(0, 61) + "...";
   return text;
 }
 
-absl::StatusOr<nlohmann::json> ParseStrictJson(std::string_view text, std::string_view what, JsonLimits limits) {
+absl::StatusOr<nlohmann::json> ParseStrictJson(std::string_view text, std::string_view what,
+                                               JsonLimits limits) {
   if (text.size() > limits.bytes_max) {
     return absl::InvalidArgumentError(
-        absl::StrCat(what, ": ", text.size(), " bytes; wanted at most ", limits.bytes_max));
+        Message(what, ": ", text.size(), " bytes; wanted at most ", limits.bytes_max));
   }
   std::vector<std::set<std::string>> open;  // the names seen so far, per open object
   std::string problem;
   const auto watch = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
     using Event = nlohmann::json::parse_event_t;
     if (!problem.empty()) return false;  // keep no value of a text that is refused anyway
-    if (depth > limits.depth_max) problem = absl::StrCat("nested deeper than ", limits.depth_max);
+    if (depth > limits.depth_max) problem = Message("nested deeper than ", limits.depth_max);
     if (event == Event::object_start) open.emplace_back();
     if (event == Event::object_end) open.pop_back();
     if (event == Event::key && !open.back().insert(parsed.get<std::string>()).second) {
-      problem = absl::StrCat("member ", JsonExcerpt(parsed), " is there twice");
+      problem = Message("member ", JsonExcerpt(parsed), " is there twice");
     }
     return true;
   };
@@ -52,16 +55,18 @@ absl::StatusOr<nlohmann::json> ParseStrictJson(std::string_view text, std::strin
     value = nlohmann::json::parse(text.begin(), text.end(), watch);
   } catch (const nlohmann::json::exception& error) {
     std::string reason = error.what();  // quotes the last token it read
-    std::replace_if(reason.begin(), reason.end(), [](unsigned char c) { return c < 0x20 || c > 0x7e; }, '?');
+    std::replace_if(
+        reason.begin(), reason.end(), [](unsigned char c) { return c < 0x20 || c > 0x7e; }, '?');
     if (reason.size() > 160) reason.resize(160);
-    return absl::InvalidArgumentError(absl::StrCat(what, ": not JSON (", reason, ")"));
+    return absl::InvalidArgumentError(Message(what, ": not JSON (", reason, ")"));
   }
-  if (!problem.empty()) return absl::InvalidArgumentError(absl::StrCat(what, ": ", problem));
+  if (!problem.empty()) return absl::InvalidArgumentError(Message(what, ": ", problem));
   return value;
 }
 
-absl::StatusOr<int64_t> JsonInteger(const nlohmann::json& object, const char* name, int64_t low, int64_t high) {
-  const std::string wanted = absl::StrCat("an integer from ", low, " to ", high);
+absl::StatusOr<int64_t> JsonInteger(const nlohmann::json& object, const char* name, int64_t low,
+                                    int64_t high) {
+  const std::string wanted = Message("an integer from ", low, " to ", high);
   const auto member = Member(object, name, wanted);
   if (!member.ok()) return member.status();
   const nlohmann::json& value = **member;
@@ -75,7 +80,7 @@ absl::StatusOr<int64_t> JsonInteger(const nlohmann::json& object, const char* na
 }
 
 absl::StatusOr<double> JsonNumber(const nlohmann::json& object, const char* name, double low, double high) {
-  const std::string wanted = absl::StrCat("a number from ", low, " to ", high);
+  const std::string wanted = Message("a number from ", low, " to ", high);
   const auto member = Member(object, name, wanted);
   if (!member.ok()) return member.status();
   if (!(*member)->is_number()) return Refuse(name, JsonExcerpt(**member), wanted);
@@ -85,12 +90,12 @@ absl::StatusOr<double> JsonNumber(const nlohmann::json& object, const char* name
 }
 
 absl::StatusOr<std::string> JsonString(const nlohmann::json& object, const char* name, size_t bytes_max) {
-  const std::string wanted = absl::StrCat("a string of at most ", bytes_max, " bytes");
+  const std::string wanted = Message("a string of at most ", bytes_max, " bytes");
   const auto member = Member(object, name, wanted);
   if (!member.ok()) return member.status();
   if (!(*member)->is_string()) return Refuse(name, JsonExcerpt(**member), wanted);
   auto text = (*member)->get<std::string>();
-  if (text.size() > bytes_max) return Refuse(name, absl::StrCat(text.size(), " bytes"), wanted);
+  if (text.size() > bytes_max) return Refuse(name, Message(text.size(), " bytes"), wanted);
   return text;
 }
 
@@ -103,7 +108,7 @@ absl::StatusOr<bool> JsonBool(const nlohmann::json& object, const char* name) {
 
 absl::Status JsonHasExactly(const nlohmann::json& object, const std::vector<std::string>& names) {
   if (!object.is_object()) {
-    return absl::InvalidArgumentError(absl::StrCat("top level: ", JsonExcerpt(object), "; wanted an object"));
+    return absl::InvalidArgumentError(Message("top level: ", JsonExcerpt(object), "; wanted an object"));
   }
   for (const std::string& name : names) {
     if (!object.contains(name)) return Refuse(name.c_str(), "missing", "this member");

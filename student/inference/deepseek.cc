@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 #include "student/export/hugging_face.h"
+#include "student/formats/message.h"
 #include "student/inference/sampler.h"
 #include "student/model/latent_cache.h"
 #include "student/threads/thread_pool.h"
@@ -54,7 +54,8 @@ struct StudentModel::Impl {
 
   // Logits after `ids`, computing only what the cache does not hold already.
   std::vector<float> LogitsAfter(const std::vector<int32_t>& ids) {
-    const auto shared = std::mismatch(cached.begin(), cached.end(), ids.begin(), ids.end()).second - ids.begin();
+    const auto shared =
+        std::mismatch(cached.begin(), cached.end(), ids.begin(), ids.end()).second - ids.begin();
     const auto kept = std::min<size_t>(static_cast<size_t>(shared), ids.size() - 1);
     cache.Truncate(static_cast<int>(kept));
     cached = ids;
@@ -72,44 +73,56 @@ struct StudentModel::Impl {
 StudentModel::StudentModel(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 StudentModel::~StudentModel() = default;
 
-const ModelConfig& StudentModel::config() const { return impl_->weights.config(); }
-const Tokenizer& StudentModel::tokenizer() const { return *impl_->tokenizer; }
-const ParameterSet& StudentModel::weights() const { return impl_->weights; }
-Model& StudentModel::model() { return impl_->model; }
+const ModelConfig& StudentModel::config() const {
+  return impl_->weights.config();
+}
+const Tokenizer& StudentModel::tokenizer() const {
+  return *impl_->tokenizer;
+}
+const ParameterSet& StudentModel::weights() const {
+  return impl_->weights;
+}
+Model& StudentModel::model() {
+  return impl_->model;
+}
 
-absl::StatusOr<std::unique_ptr<StudentModel>> StudentModel::Load(const std::string& folder, StudentLoadOptions options) {
+absl::StatusOr<std::unique_ptr<StudentModel>> StudentModel::Load(const std::string& folder,
+                                                                 StudentLoadOptions options) {
   if (options.threads < 0 || options.threads > 4096) {
-    return absl::InvalidArgumentError(absl::StrCat("threads: ", options.threads, "; wanted 0 to 4096"));
+    return absl::InvalidArgumentError(Message("threads: ", options.threads, "; wanted 0 to 4096"));
   }
   auto weights = ReadStudent(folder);
   if (!weights.ok()) return weights.status();
   auto tokenizer = Tokenizer::FromHuggingFace(folder);
   if (!tokenizer.ok()) return tokenizer.status();
   if ((*tokenizer)->vocabulary_size() > weights->config().vocabulary) {
-    return absl::InvalidArgumentError(absl::StrCat(folder, ": the tokenizer has ", (*tokenizer)->vocabulary_size(),
-                                                   " tokens; wanted at most vocab_size, ", weights->config().vocabulary));
+    return absl::InvalidArgumentError(Message(folder, ": the tokenizer has ", (*tokenizer)->vocabulary_size(),
+                                              " tokens; wanted at most vocab_size, ",
+                                              weights->config().vocabulary));
   }
   return std::unique_ptr<StudentModel>(
       new StudentModel(std::make_unique<Impl>(*std::move(weights), *std::move(tokenizer), options.threads)));
 }
 
-absl::StatusOr<Generation> StudentModel::Generate(const std::vector<ChatTurn>& turns, const SamplingOptions& options,
+absl::StatusOr<Generation> StudentModel::Generate(const std::vector<ChatTurn>& turns,
+                                                  const SamplingOptions& options,
                                                   const std::function<bool(std::string_view)>& on_text) {
   if (auto status = ValidateSamplingOptions(options); !status.ok()) return status;
   auto ids = impl_->tokenizer->EncodeChat(turns, /*add_generation_prompt=*/true);
   if (!ids.ok()) return ids.status();
   const auto context = static_cast<size_t>(config().context);
   if (ids->size() >= context) {
-    return absl::ResourceExhaustedError(absl::StrCat("the conversation has ", ids->size(), " tokens; wanted fewer than ",
-                                                     context, ", the context of the student"));
+    return absl::ResourceExhaustedError(Message("the conversation has ", ids->size(),
+                                                " tokens; wanted fewer than ", context,
+                                                ", the context of the student"));
   }
   const auto& ends = impl_->tokenizer->end_ids();
   const auto vocabulary = static_cast<size_t>(impl_->tokenizer->vocabulary_size());
   Generation generation;
   generation.k = options.top_logprobs;
   generation.prompt_tokens = static_cast<int32_t>(ids->size());
-  std::string bytes;     // of the completion so far
-  size_t told = 0;       // of them, given to on_text
+  std::string bytes;  // of the completion so far
+  size_t told = 0;    // of them, given to on_text
   const auto tell = [&](size_t end) {
     if (end <= told) return true;
     const bool more = !on_text || on_text(std::string_view(bytes).substr(told, end - told));

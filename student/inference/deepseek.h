@@ -1,9 +1,11 @@
-// Talking to a student: loads an exported Hugging Face folder and generates with the latent cache of multi-head latent
-// attention (per layer and token only the normed compressed key-value and the rotated shared key are kept).
+// Talking to a student: loads an exported Hugging Face folder and generates with the latent cache of
+// multi-head latent attention (per layer and token only the normed compressed key-value and the rotated
+// shared key are kept).
 //
 //   auto student = StudentModel::Load("out/demo/student", {.threads = 2});
 //   auto reply = (*student)->Generate({{"user", "How long do I boil an egg?"}}, {.max_tokens = 100},
-//                                     [](std::string_view text) { std::cout << text << std::flush; return true; });
+//                                     [](std::string_view text) { std::cout << text << std::flush; return
+//                                     true; });
 //
 // One conversation at a time; not thread-safe.
 #ifndef STUDENT_INFERENCE_DEEPSEEK_H_
@@ -32,10 +34,11 @@ struct StudentLoadOptions {
 
 class StudentModel {
  public:
-  // Loads config.json, model.safetensors and the tokenizer of a folder, all of them as hostile input. Errors of
-  // ReadStudent (student/export/hugging_face.h) and Tokenizer::FromHuggingFace; InvalidArgument when the tokenizer has
-  // more tokens than the model.
-  static absl::StatusOr<std::unique_ptr<StudentModel>> Load(const std::string& folder, StudentLoadOptions options);
+  // Loads config.json, model.safetensors and the tokenizer of a folder, all of them as hostile input. Errors
+  // of ReadStudent (student/export/hugging_face.h) and Tokenizer::FromHuggingFace; InvalidArgument when the
+  // tokenizer has more tokens than the model.
+  static absl::StatusOr<std::unique_ptr<StudentModel>> Load(const std::string& folder,
+                                                            StudentLoadOptions options);
   ~StudentModel();
 
   const ModelConfig& config() const;
@@ -43,11 +46,11 @@ class StudentModel {
   const ParameterSet& weights() const;
   Model& model();  // for student/evaluation
 
-  // Continues a conversation with one assistant turn, drawn by student/inference/sampler.h. `on_text` gets each piece
-  // of complete UTF-8 as it comes and ends the generation by returning false; it may be empty. Tokens shared with the
-  // turn before are not computed again.
-  // InvalidArgument: no turn, an unknown role, options out of range. ResourceExhausted: the conversation does not leave
-  // room for one token in the context. Cancelled: on_text returned false.
+  // Continues a conversation with one assistant turn, drawn by student/inference/sampler.h. `on_text` gets
+  // each piece of complete UTF-8 as it comes and ends the generation by returning false; it may be empty.
+  // Tokens shared with the turn before are not computed again. InvalidArgument: no turn, an unknown role,
+  // options out of range. ResourceExhausted: the conversation does not leave room for one token in the
+  // context. Cancelled: on_text returned false.
   absl::StatusOr<Generation> Generate(const std::vector<ChatTurn>& turns, const SamplingOptions& options,
                                       const std::function<bool(std::string_view)>& on_text);
 

@@ -7,8 +7,7 @@
 #include <span>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
+#include "student/formats/message.h"
 #include "student/formats/safetensors.h"
 #include "student/formats/sha256.h"
 #include "student/formats/strict_json.h"
@@ -53,15 +52,15 @@ struct NamedSet {
 };
 
 absl::Status Damaged(const std::string& path, std::string_view what) {
-  return absl::DataLossError(absl::StrCat(path, ": ", what, " is not what the checkpoint's state names"));
+  return absl::DataLossError(Message(path, ": ", what, " is not what the checkpoint's state names"));
 }
 
 absl::StatusOr<CheckpointState> ParseState(std::string_view description) {
   const auto json = ParseStrictJson(description, "training state", {kStateBytesMax, 3});
   if (!json.ok()) return json.status();
-  if (auto status = JsonHasExactly(*json, {"data_sha256", "first_moment", "format", "loss", "manifest_sha256", "next_row",
-                                           "previous_digest", "router_bias", "second_moment", "step",
-                                           "transcript_sha256", "weights"});
+  if (auto status = JsonHasExactly(
+          *json, {"data_sha256", "first_moment", "format", "loss", "manifest_sha256", "next_row",
+                  "previous_digest", "router_bias", "second_moment", "step", "transcript_sha256", "weights"});
       !status.ok()) {
     return status;
   }
@@ -69,7 +68,7 @@ absl::StatusOr<CheckpointState> ParseState(std::string_view description) {
   if (!format.ok()) return format.status();
   if (*format != kFormat) {
     return absl::InvalidArgumentError(
-        absl::StrCat("training state: format ", JsonExcerpt((*json)["format"]), "; wanted ", kFormat));
+        Message("training state: format ", JsonExcerpt((*json)["format"]), "; wanted ", kFormat));
   }
   CheckpointState state;
   const auto step = JsonInteger(*json, "step", 0, 1'000'000);
@@ -80,7 +79,8 @@ absl::StatusOr<CheckpointState> ParseState(std::string_view description) {
   state.next_row = *next_row;
   for (const auto& [name, target] :
        {std::pair{"data_sha256", &state.data_sha256}, std::pair{"loss", &state.loss},
-        std::pair{"manifest_sha256", &state.manifest_sha256}, std::pair{"previous_digest", &state.previous_digest},
+        std::pair{"manifest_sha256", &state.manifest_sha256},
+        std::pair{"previous_digest", &state.previous_digest},
         std::pair{"transcript_sha256", &state.transcript_sha256}}) {
     auto value = JsonString(*json, name, 64);
     if (!value.ok()) return value.status();
@@ -119,11 +119,12 @@ std::string DescribeState(const CheckpointState& state, const ParameterSet& weig
   return json.dump();
 }
 
-absl::Status WriteCheckpoint(const std::string& path, std::string_view description, const ParameterSet& weights,
-                             const AdamW& optimizer) {
+absl::Status WriteCheckpoint(const std::string& path, std::string_view description,
+                             const ParameterSet& weights, const AdamW& optimizer) {
   std::map<std::string, SafetensorsTensor, std::less<>> tensors;
-  for (const NamedSet& named : {NamedSet{"weights/", &weights}, NamedSet{"first_moment/", &optimizer.first_moment()},
-                                NamedSet{"second_moment/", &optimizer.second_moment()}}) {
+  for (const NamedSet& named :
+       {NamedSet{"weights/", &weights}, NamedSet{"first_moment/", &optimizer.first_moment()},
+        NamedSet{"second_moment/", &optimizer.second_moment()}}) {
     const auto infos = named.set->layout().tensors();
     for (size_t i = 0; i < infos.size(); ++i) {
       if (named.set != &weights && !infos[i].trained()) continue;
@@ -140,35 +141,37 @@ absl::StatusOr<ReadState> ReadCheckpoint(const std::string& path, ThreadPool& po
   if (!file.ok()) return file.status();
   const auto found = file->metadata().find(kStateKey);
   if (found == file->metadata().end()) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": no state in the metadata"));
+    return absl::InvalidArgumentError(Message(path, ": no state in the metadata"));
   }
   ReadState read;
   read.description = found->second;
   auto state = ParseState(read.description);
-  if (!state.ok()) return absl::Status(state.status().code(), absl::StrCat(path, ": ", state.status().message()));
+  if (!state.ok()) return absl::Status(state.status().code(), Message(path, ": ", state.status().message()));
   read.state = *std::move(state);
 
   const auto infos = weights.layout().tensors();
   size_t wanted = 0;
   for (ParameterSet* set : {&weights, &optimizer.first_moment(), &optimizer.second_moment()}) {
-    const char* const prefix = set == &weights                      ? "weights/"
+    const char* const prefix = set == &weights                    ? "weights/"
                                : set == &optimizer.first_moment() ? "first_moment/"
                                                                   : "second_moment/";
     for (size_t i = 0; i < infos.size(); ++i) {
       if (set != &weights && !infos[i].trained()) continue;
       ++wanted;
-      if (auto status = file->ReadFloats(prefix + infos[i].name, infos[i].shape, set->tensor(static_cast<int>(i)));
+      if (auto status =
+              file->ReadFloats(prefix + infos[i].name, infos[i].shape, set->tensor(static_cast<int>(i)));
           !status.ok()) {
-        return absl::InvalidArgumentError(absl::StrCat(path, ": ", status.message()));
+        return absl::InvalidArgumentError(Message(path, ": ", status.message()));
       }
     }
   }
   if (file->tensors().size() != wanted) {
     return absl::InvalidArgumentError(
-        absl::StrCat(path, ": ", file->tensors().size(), " tensors; wanted ", wanted));
+        Message(path, ": ", file->tensors().size(), " tensors; wanted ", wanted));
   }
   optimizer.SetStepsTaken(read.state.step);
-  // Describing what was read must give the state that was stored: that checks every tensor at once, and the form.
+  // Describing what was read must give the state that was stored: that checks every tensor at once, and the
+  // form.
   if (DescribeState(read.state, weights, optimizer, pool) != read.description) {
     return Damaged(path, "a tensor or the form of the state");
   }
@@ -177,7 +180,9 @@ absl::StatusOr<ReadState> ReadCheckpoint(const std::string& path, ThreadPool& po
 }
 
 std::string CheckpointPath(const std::string& folder, int64_t step) {
-  return absl::StrCat(folder, "/", kPrefix, absl::StrFormat("%09d", step), kSuffix);
+  const std::string digits = std::to_string(step);
+  return Message(folder, "/", kPrefix, std::string(9 - std::min<size_t>(9, digits.size()), '0'), digits,
+                 kSuffix);
 }
 
 std::vector<std::string> ListCheckpoints(const std::string& folder) {
@@ -187,8 +192,8 @@ std::vector<std::string> ListCheckpoints(const std::string& folder) {
        !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
     const std::string name = entry->path().filename().string();
     const size_t digits = std::strlen(kPrefix);
-    if (name.size() == digits + 9 + std::strlen(kSuffix) && name.starts_with(kPrefix) && name.ends_with(kSuffix) &&
-        name.find_first_not_of("0123456789", digits) == digits + 9) {
+    if (name.size() == digits + 9 + std::strlen(kSuffix) && name.starts_with(kPrefix) &&
+        name.ends_with(kSuffix) && name.find_first_not_of("0123456789", digits) == digits + 9) {
       paths.push_back(folder + "/" + name);
     }
   }

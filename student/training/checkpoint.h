@@ -1,10 +1,11 @@
 // A checkpoint: everything that the next step depends on, in one file, and the digest that names it.
 //
-// The state is canonical JSON (docs/formats/student.md): step, digests of manifest, data and transcript, the position
-// in the row stream, the loss, the SHA-256 of every weight tensor, the routers' bias bit for bit, and one SHA-256 over
-// each AdamW moment. Its own SHA-256 is the checkpoint's digest, the one in TRAINING statements. The file is a
-// safetensors file with the tensors "weights/<name>", "first_moment/<name>", "second_moment/<name>" and the state in
-// its metadata; reading it back checks every tensor against the state, so a torn, altered or stale file is noticed.
+// The state is canonical JSON (docs/formats/student.md): step, digests of manifest, data and transcript, the
+// position in the row stream, the loss, the SHA-256 of every weight tensor, the routers' bias bit for bit,
+// and one SHA-256 over each AdamW moment. Its own SHA-256 is the checkpoint's digest, the one in TRAINING
+// statements. The file is a safetensors file with the tensors "weights/<name>", "first_moment/<name>",
+// "second_moment/<name>" and the state in its metadata; reading it back checks every tensor against the
+// state, so a torn, altered or stale file is noticed.
 //
 // File names: checkpoint-<step, 9 digits>.safetensors.
 #ifndef STUDENT_TRAINING_CHECKPOINT_H_
@@ -38,10 +39,10 @@ struct CheckpointState {
 std::string DescribeState(const CheckpointState& state, const ParameterSet& weights, const AdamW& optimizer,
                           ThreadPool& pool);
 
-// Writes one file, atomically: a process that dies leaves either all of it or nothing under its name. `description` is
-// DescribeState of the same arguments. Unavailable when the disk refuses.
-absl::Status WriteCheckpoint(const std::string& path, std::string_view description, const ParameterSet& weights,
-                             const AdamW& optimizer);
+// Writes one file, atomically: a process that dies leaves either all of it or nothing under its name.
+// `description` is DescribeState of the same arguments. Unavailable when the disk refuses.
+absl::Status WriteCheckpoint(const std::string& path, std::string_view description,
+                             const ParameterSet& weights, const AdamW& optimizer);
 
 struct ReadState {
   CheckpointState state;
@@ -50,8 +51,8 @@ struct ReadState {
 };
 
 // Reads a file into `weights` and `optimizer`. DataLoss when a tensor is not the one that the state names;
-// InvalidArgument when the file is malformed or of another shape; NotFound when it is not there. On an error the
-// targets hold unspecified values.
+// InvalidArgument when the file is malformed or of another shape; NotFound when it is not there. On an error
+// the targets hold unspecified values.
 absl::StatusOr<ReadState> ReadCheckpoint(const std::string& path, ThreadPool& pool, ParameterSet& weights,
                                          AdamW& optimizer);
 

@@ -18,7 +18,8 @@ std::string DecimalString(double value) {
 std::optional<double> ParseDecimalString(std::string_view text) {
   double value = 0;
   const auto end = std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
-  if (end.ec != std::errc() || end.ptr != text.data() + text.size() || !std::isfinite(value)) return std::nullopt;
+  if (end.ec != std::errc() || end.ptr != text.data() + text.size() || !std::isfinite(value))
+    return std::nullopt;
   if (std::abs(value) > 1e100 || (value != 0 && std::abs(value) < 1e-100)) return std::nullopt;
   if (DecimalString(value) != text) return std::nullopt;
   return value;

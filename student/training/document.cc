@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
+#include "student/formats/message.h"
 #include "student/formats/sha256.h"
 
 namespace retort::student {
@@ -19,30 +19,33 @@ struct Refusal {
   uint64_t leaf_index;
   absl::Status operator()(std::string_view field, std::string_view seen, std::string_view wanted) const {
     return absl::InvalidArgumentError(
-        absl::StrCat("sample at leaf ", leaf_index, ": ", field, ": ", seen, "; wanted ", wanted));
+        Message("sample at leaf ", leaf_index, ": ", field, ": ", seen, "; wanted ", wanted));
   }
   absl::Status State(std::string_view what) const {
-    return absl::FailedPreconditionError(absl::StrCat("sample at leaf ", leaf_index, ": ", what));
+    return absl::FailedPreconditionError(Message("sample at leaf ", leaf_index, ": ", what));
   }
 };
 
-absl::Status CheckIds(const Refusal& refuse, const char* field, const std::vector<uint32_t>& ids, uint32_t vocabulary) {
+absl::Status CheckIds(const Refusal& refuse, const char* field, const std::vector<uint32_t>& ids,
+                      uint32_t vocabulary) {
   if (ids.empty()) return refuse(field, "empty", "at least one token");
   const auto largest = *std::max_element(ids.begin(), ids.end());
   if (largest < vocabulary) return absl::OkStatus();
-  return refuse(field, absl::StrCat("id ", largest), absl::StrCat("below the vocabulary size ", vocabulary));
+  return refuse(field, Message("id ", largest), Message("below the vocabulary size ", vocabulary));
 }
 
-// The teacher's alternatives at one position must be a distribution: distinct ids, descending, mass of at most one.
-absl::Status CheckRow(const Refusal& refuse, std::span<const uint32_t> ids, std::span<const float> logprobs, float tail,
-                      uint32_t vocabulary) {
+// The teacher's alternatives at one position must be a distribution: distinct ids, descending, mass of at
+// most one.
+absl::Status CheckRow(const Refusal& refuse, std::span<const uint32_t> ids, std::span<const float> logprobs,
+                      float tail, uint32_t vocabulary) {
   double mass = 0;
   float last = 0;
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] >= vocabulary) {
-      return refuse("top_ids", absl::StrCat("id ", ids[i]), absl::StrCat("below the vocabulary size ", vocabulary));
+      return refuse("top_ids", Message("id ", ids[i]), Message("below the vocabulary size ", vocabulary));
     }
-    if (!(logprobs[i] <= last)) return refuse("top_logprobs", absl::StrCat(logprobs[i]), "descending from at most 0");
+    if (!(logprobs[i] <= last))
+      return refuse("top_logprobs", Message(logprobs[i]), "descending from at most 0");
     last = logprobs[i];
     mass += std::exp(static_cast<double>(logprobs[i]));
   }
@@ -51,27 +54,29 @@ absl::Status CheckRow(const Refusal& refuse, std::span<const uint32_t> ids, std:
   if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) {
     return refuse("top_ids", "an id twice in one position", "distinct ids");
   }
-  if (!(tail <= 0)) return refuse("tail_logprobs", absl::StrCat(tail), "at most 0");
+  if (!(tail <= 0)) return refuse("tail_logprobs", Message(tail), "at most 0");
   mass += std::exp(static_cast<double>(tail));
-  if (mass > kMassMax) return refuse("top_logprobs", absl::StrCat("a mass of ", mass), absl::StrCat("at most ", kMassMax));
+  if (mass > kMassMax)
+    return refuse("top_logprobs", Message("a mass of ", mass), Message("at most ", kMassMax));
   return absl::OkStatus();
 }
 
-absl::Status CopyDistribution(const Refusal& refuse, const ledger::ApprovedContent& content, uint32_t vocabulary,
-                              Document& document) {
+absl::Status CopyDistribution(const Refusal& refuse, const ledger::ApprovedContent& content,
+                              uint32_t vocabulary, Document& document) {
   const size_t positions = content.completion_ids.size();
   const size_t k = content.k;
-  if (k > vocabulary) return refuse("k", absl::StrCat(k), absl::StrCat("at most the vocabulary size ", vocabulary));
+  if (k > vocabulary) return refuse("k", Message(k), Message("at most the vocabulary size ", vocabulary));
   if (content.top_ids.size() != positions * k || content.top_logprobs.size() != positions * k ||
       content.tail_logprobs.size() != positions) {
     return refuse("top_ids, top_logprobs, tail_logprobs",
-                  absl::StrCat(content.top_ids.size(), ", ", content.top_logprobs.size(), ", ",
-                               content.tail_logprobs.size(), " values"),
-                  absl::StrCat(positions * k, ", ", positions * k, ", ", positions));
+                  Message(content.top_ids.size(), ", ", content.top_logprobs.size(), ", ",
+                          content.tail_logprobs.size(), " values"),
+                  Message(positions * k, ", ", positions * k, ", ", positions));
   }
   for (size_t i = 0; i < positions; ++i) {
-    if (auto status = CheckRow(refuse, std::span(content.top_ids).subspan(i * k, k),
-                               std::span(content.top_logprobs).subspan(i * k, k), content.tail_logprobs[i], vocabulary);
+    if (auto status =
+            CheckRow(refuse, std::span(content.top_ids).subspan(i * k, k),
+                     std::span(content.top_logprobs).subspan(i * k, k), content.tail_logprobs[i], vocabulary);
         !status.ok()) {
       return status;
     }
@@ -83,15 +88,16 @@ absl::Status CopyDistribution(const Refusal& refuse, const ledger::ApprovedConte
   return absl::OkStatus();
 }
 
-absl::Status Tokenise(const Refusal& refuse, const ledger::ApprovedContent& content, const Tokenizer* tokenizer,
-                      std::vector<uint32_t>& prompt, std::vector<uint32_t>& completion) {
+absl::Status Tokenise(const Refusal& refuse, const ledger::ApprovedContent& content,
+                      const Tokenizer* tokenizer, std::vector<uint32_t>& prompt,
+                      std::vector<uint32_t>& completion) {
   if (tokenizer == nullptr) return refuse.State("it has no token ids, and no tokenizer was given");
   std::vector<ChatTurn> turns;
   for (const auto& turn : content.messages) turns.push_back({turn.role, turn.content});
   const auto ids = tokenizer->EncodeChat(turns, /*add_generation_prompt=*/true);
   if (!ids.ok()) {
     return absl::Status(ids.status().code(),
-                        absl::StrCat("sample at leaf ", refuse.leaf_index, ": ", ids.status().message()));
+                        Message("sample at leaf ", refuse.leaf_index, ": ", ids.status().message()));
   }
   prompt.assign(ids->begin(), ids->end());
   const auto text = tokenizer->Encode(content.completion);
@@ -111,16 +117,16 @@ absl::StatusOr<Document> MakeDocument(const ledger::ApprovedSample& sample, cons
   document.leaf_hash = sample.leaf_hash();
 
   const bool has_ids = !content.prompt_ids.empty() || !content.completion_ids.empty();
-  if (!has_ids && content.k != 0) return refuse("k", absl::StrCat(content.k), "0, since there are no token ids");
+  if (!has_ids && content.k != 0) return refuse("k", Message(content.k), "0, since there are no token ids");
   std::vector<uint32_t> prompt = content.prompt_ids, completion = content.completion_ids;
   if (has_ids) {
     if (content.tokenizer_sha256 != options.tokenizer_sha256) {
-      return refuse.State(absl::StrCat("its tokenizer is ", HexOf(content.tokenizer_sha256), "; the student's is ",
-                                       HexOf(options.tokenizer_sha256)));
+      return refuse.State(Message("its tokenizer is ", HexOf(content.tokenizer_sha256), "; the student's is ",
+                                  HexOf(options.tokenizer_sha256)));
     }
     if (content.vocabulary_size != options.vocabulary_size) {
-      return refuse("vocabulary_size", absl::StrCat(content.vocabulary_size),
-                    absl::StrCat(options.vocabulary_size, ", as its tokenizer has"));
+      return refuse("vocabulary_size", Message(content.vocabulary_size),
+                    Message(options.vocabulary_size, ", as its tokenizer has"));
     }
   } else if (auto status = Tokenise(refuse, content, options.tokenizer, prompt, completion); !status.ok()) {
     return status;

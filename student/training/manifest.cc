@@ -4,7 +4,7 @@
 #include <cassert>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
+#include "student/formats/message.h"
 #include "student/formats/sha256.h"
 #include "student/formats/strict_json.h"
 #include "student/training/decimal.h"
@@ -13,7 +13,8 @@ namespace retort::student {
 namespace {
 
 constexpr char kFormat[] = "retort-training-manifest/1";
-constexpr uint64_t kSeedMax = (uint64_t{1} << 53) - 1;  // the largest integer that every JSON reader keeps exactly
+constexpr uint64_t kSeedMax =
+    (uint64_t{1} << 53) - 1;  // the largest integer that every JSON reader keeps exactly
 
 struct IntegerMember {
   const char* name;
@@ -49,7 +50,7 @@ constexpr std::array<DecimalMember, 10> kDecimals = {{
 }};
 
 absl::Status Refuse(std::string_view member, std::string_view seen, std::string_view wanted) {
-  return absl::InvalidArgumentError(absl::StrCat("training manifest: ", member, ": ", seen, "; wanted ", wanted));
+  return absl::InvalidArgumentError(Message("training manifest: ", member, ": ", seen, "; wanted ", wanted));
 }
 
 bool IsSha256Hex(std::string_view text) {
@@ -66,10 +67,14 @@ bool IsStudentName(std::string_view name) {
   return true;
 }
 
-std::string Shown(std::string_view text) { return JsonExcerpt(nlohmann::json(std::string(text.substr(0, 256)))); }
+std::string Shown(std::string_view text) {
+  return JsonExcerpt(nlohmann::json(std::string(text.substr(0, 256))));
+}
 
 // A decimal that is smaller than any bound would not survive the trip through text, nor be of use.
-bool Representable(double value) { return value == 0 || value >= 1e-100; }
+bool Representable(double value) {
+  return value == 0 || value >= 1e-100;
+}
 
 }  // namespace
 
@@ -85,42 +90,44 @@ absl::Status TrainingManifest::Validate() const {
   for (const IntegerMember& row : kIntegers) {
     const int64_t value = this->*row.member;
     if (value < row.low || value > row.high) {
-      return Refuse(row.name, absl::StrCat(value), absl::StrCat(row.low, " to ", row.high));
+      return Refuse(row.name, Message(value), Message(row.low, " to ", row.high));
     }
   }
   for (const DecimalMember& row : kDecimals) {
     const double value = this->*row.member;
     if (!(value >= row.low && value <= row.high) || !Representable(value)) {
-      return Refuse(row.name, absl::StrCat(value), absl::StrCat(row.low, " to ", row.high));
+      return Refuse(row.name, Message(value), Message(row.low, " to ", row.high));
     }
   }
-  if (seed > kSeedMax) return Refuse("seed", absl::StrCat(seed), absl::StrCat("0 to ", kSeedMax));
+  if (seed > kSeedMax) return Refuse("seed", Message(seed), Message("0 to ", kSeedMax));
   if (batch_tokens % sequence_length != 0) {
-    return Refuse("batch_tokens", absl::StrCat(batch_tokens),
-                  absl::StrCat("a multiple of sequence_length ", sequence_length));
+    return Refuse("batch_tokens", Message(batch_tokens),
+                  Message("a multiple of sequence_length ", sequence_length));
   }
   if (warmup_steps > steps) {
-    return Refuse("warmup_steps", absl::StrCat(warmup_steps), absl::StrCat("at most steps, ", steps));
+    return Refuse("warmup_steps", Message(warmup_steps), Message("at most steps, ", steps));
   }
   if (checkpoint_every > steps) {
-    return Refuse("checkpoint_every", absl::StrCat(checkpoint_every), absl::StrCat("at most steps, ", steps));
+    return Refuse("checkpoint_every", Message(checkpoint_every), Message("at most steps, ", steps));
   }
   if (run == "text_only" && cross_entropy_weight != 1) {
-    return Refuse("cross_entropy_weight", absl::StrCat(cross_entropy_weight), "1, since the run is text_only");
+    return Refuse("cross_entropy_weight", Message(cross_entropy_weight), "1, since the run is text_only");
   }
   return absl::OkStatus();
 }
 
 std::string TrainingManifest::ToJson() const {
   assert(Validate().ok());
-  nlohmann::json json = {{"format", kFormat}, {"run", run},   {"seed", seed},
+  nlohmann::json json = {{"format", kFormat}, {"run", run},         {"seed", seed},
                          {"shape", shape},    {"student", student}, {"tokenizer_sha256", tokenizer_sha256}};
   for (const IntegerMember& row : kIntegers) json[row.name] = this->*row.member;
   for (const DecimalMember& row : kDecimals) json[row.name] = DecimalString(this->*row.member);
   return json.dump();  // members sorted by byte, no white space; every string here is ASCII
 }
 
-std::string TrainingManifest::Digest() const { return HexOf(Sha256Of(ToJson())); }
+std::string TrainingManifest::Digest() const {
+  return HexOf(Sha256Of(ToJson()));
+}
 
 absl::StatusOr<TrainingManifest> TrainingManifest::Parse(std::string_view text) {
   const auto json = ParseStrictJson(text, "training manifest", {kManifestBytesMax, 2});
@@ -129,14 +136,14 @@ absl::StatusOr<TrainingManifest> TrainingManifest::Parse(std::string_view text) 
   for (const IntegerMember& row : kIntegers) names.emplace_back(row.name);
   for (const DecimalMember& row : kDecimals) names.emplace_back(row.name);
   const auto refuse = [](const absl::Status& status) {
-    return absl::InvalidArgumentError(absl::StrCat("training manifest: ", status.message()));
+    return absl::InvalidArgumentError(Message("training manifest: ", status.message()));
   };
   if (auto status = JsonHasExactly(*json, names); !status.ok()) return refuse(status);
   TrainingManifest manifest;
   std::string format;
-  for (const auto& [name, target] : {std::pair{"format", &format}, std::pair{"run", &manifest.run},
-                                     std::pair{"shape", &manifest.shape}, std::pair{"student", &manifest.student},
-                                     std::pair{"tokenizer_sha256", &manifest.tokenizer_sha256}}) {
+  for (const auto& [name, target] :
+       {std::pair{"format", &format}, std::pair{"run", &manifest.run}, std::pair{"shape", &manifest.shape},
+        std::pair{"student", &manifest.student}, std::pair{"tokenizer_sha256", &manifest.tokenizer_sha256}}) {
     auto value = JsonString(*json, name, 256);
     if (!value.ok()) return refuse(value.status());
     *target = *std::move(value);

@@ -88,7 +88,8 @@ const Row& RowStream::At(int64_t index) {
   return rows_[static_cast<size_t>(index % rows_per_epoch_)];
 }
 
-PackedBatch MakeBatch(const std::vector<Document>& documents, std::span<const RowPiece> pieces, bool with_teacher) {
+PackedBatch MakeBatch(const std::vector<Document>& documents, std::span<const RowPiece> pieces,
+                      bool with_teacher) {
   PackedBatch batch;
   size_t size = 0;
   uint32_t k = 0;

@@ -1,12 +1,15 @@
-// The endless stream of packed rows that a run learns from: an epoch after an epoch, each in an order of its own.
+// The endless stream of packed rows that a run learns from: an epoch after an epoch, each in an order of its
+// own.
 //
-// A document of n tokens has n - 1 positions (the last token predicts nothing). One that is longer than a row is cut into
-// pieces of a row's length, whose positions restart; each position keeps its target, so no token is lost. Pieces
-// without a completion token teach nothing and are left out. Every epoch draws a permutation of the pieces, packs them
-// best-fit-decreasing into rows (pieces of equal length in the drawn order), and permutes the rows. How many rows an
-// epoch has depends on the lengths alone, so row i belongs to epoch i / rows_per_epoch().
+// A document of n tokens has n - 1 positions (the last token predicts nothing). One that is longer than a row
+// is cut into pieces of a row's length, whose positions restart; each position keeps its target, so no token
+// is lost. Pieces without a completion token teach nothing and are left out. Every epoch draws a permutation
+// of the pieces, packs them best-fit-decreasing into rows (pieces of equal length in the drawn order), and
+// permutes the rows. How many rows an epoch has depends on the lengths alone, so row i belongs to epoch i /
+// rows_per_epoch().
 //
-// The draws are pure functions of (seed, epoch, index); nothing but the row number needs to be remembered to resume.
+// The draws are pure functions of (seed, epoch, index); nothing but the row number needs to be remembered to
+// resume.
 #ifndef STUDENT_TRAINING_ROW_STREAM_H_
 #define STUDENT_TRAINING_ROW_STREAM_H_
 
@@ -48,9 +51,10 @@ class RowStream {
   std::vector<Row> rows_;
 };
 
-// Lays the pieces end to end as one micro-batch: weight 1 where the target is a completion token, 0 elsewhere; the
-// teacher's distribution beside it when `with_teacher`.
-PackedBatch MakeBatch(const std::vector<Document>& documents, std::span<const RowPiece> pieces, bool with_teacher);
+// Lays the pieces end to end as one micro-batch: weight 1 where the target is a completion token, 0
+// elsewhere; the teacher's distribution beside it when `with_teacher`.
+PackedBatch MakeBatch(const std::vector<Document>& documents, std::span<const RowPiece> pieces,
+                      bool with_teacher);
 
 // A pseudo-random number that depends on its arguments only (SplitMix64 finaliser over them).
 uint64_t CounterRandom(uint64_t seed, uint64_t stream, uint64_t epoch, uint64_t index);

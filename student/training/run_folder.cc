@@ -9,8 +9,8 @@
 #include <filesystem>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "student/formats/atomic_file.h"
+#include "student/formats/message.h"
 #include "student/formats/sha256.h"
 #include "student/training/checkpoint.h"
 
@@ -25,8 +25,9 @@ absl::Status KeepManifest(const std::string& path, const TrainingManifest& manif
   if (!stored.ok()) return stored.status();
   const std::string digest = HexOf(Sha256Of(*stored));
   if (digest == manifest.Digest()) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(path, ": belongs to a run with the manifest ", digest, "; this run has ",
-                                                    manifest.Digest(), "; give each run a folder of its own"));
+  return absl::FailedPreconditionError(Message(path, ": belongs to a run with the manifest ", digest,
+                                               "; this run has ", manifest.Digest(),
+                                               "; give each run a folder of its own"));
 }
 
 void RemovePartialFiles(const std::string& folder) {
@@ -53,16 +54,16 @@ RunFolder::~RunFolder() {
 absl::StatusOr<RunFolder> RunFolder::Open(const std::string& path, const TrainingManifest& manifest) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
-  if (error) return absl::UnavailableError(absl::StrCat(path, ": cannot make the folder (", error.message(), ")"));
+  if (error) return absl::UnavailableError(Message(path, ": cannot make the folder (", error.message(), ")"));
   const std::string lock = path + "/lock";
   const int fd = open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (fd < 0) return absl::UnavailableError(absl::StrCat(lock, ": cannot open (", std::strerror(errno), ")"));
+  if (fd < 0) return absl::UnavailableError(Message(lock, ": cannot open (", std::strerror(errno), ")"));
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
     const bool held = errno == EWOULDBLOCK;
     const std::string why = std::strerror(errno);
     close(fd);
-    if (held) return absl::FailedPreconditionError(absl::StrCat(lock, ": another trainer works in this folder"));
-    return absl::UnavailableError(absl::StrCat(lock, ": cannot lock (", why, ")"));
+    if (held) return absl::FailedPreconditionError(Message(lock, ": another trainer works in this folder"));
+    return absl::UnavailableError(Message(lock, ": cannot lock (", why, ")"));
   }
   RunFolder folder(path, fd);
   RemovePartialFiles(path);

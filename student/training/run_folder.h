@@ -15,10 +15,10 @@ namespace retort::student {
 
 class RunFolder {
  public:
-  // Makes the folder when missing, takes its lock (flock, so it ends with the process), removes what a dead writer left
-  // half-written, and writes the manifest, or compares it with the one that is there.
-  // FailedPrecondition: another trainer holds the lock, or the folder belongs to a run with another manifest (both
-  // digests are named). Unavailable: the disk refuses.
+  // Makes the folder when missing, takes its lock (flock, so it ends with the process), removes what a dead
+  // writer left half-written, and writes the manifest, or compares it with the one that is there.
+  // FailedPrecondition: another trainer holds the lock, or the folder belongs to a run with another manifest
+  // (both digests are named). Unavailable: the disk refuses.
   static absl::StatusOr<RunFolder> Open(const std::string& path, const TrainingManifest& manifest);
   RunFolder(RunFolder&& other) noexcept;
   RunFolder& operator=(RunFolder&&) = delete;

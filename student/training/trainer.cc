@@ -4,12 +4,12 @@
 #include <bit>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <optional>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "student/export/hugging_face.h"
+#include "student/formats/message.h"
 #include "student/formats/sha256.h"
 #include "student/model/model.h"
 #include "student/model/parameters.h"
@@ -24,12 +24,15 @@
 namespace retort::student {
 namespace {
 
-// Rows are run together up to this many positions; large enough that matrix products are efficient, small enough that
-// activations stay in a few hundred megabytes. Part of what decides the bits: a change is a new format of manifest.
+// Rows are run together up to this many positions; large enough that matrix products are efficient, small
+// enough that activations stay in a few hundred megabytes. Part of what decides the bits: a change is a new
+// format of manifest.
 constexpr int64_t kMicroBatchPositions = 4096;
 
 ModelConfig ShapeOf(const TrainingManifest& manifest) {
-  ModelConfig config = manifest.shape == "unit" ? UnitConfig() : manifest.shape == "nano" ? NanoConfig() : SmallConfig();
+  ModelConfig config = manifest.shape == "unit"   ? UnitConfig()
+                       : manifest.shape == "nano" ? NanoConfig()
+                                                  : SmallConfig();
   config.vocabulary = static_cast<int>(manifest.vocabulary_size);
   return config;
 }
@@ -54,7 +57,7 @@ std::string DataDigest(const std::vector<Document>& documents) {
 }
 
 std::string FirstTranscript(const std::string& manifest_sha256, const std::string& data_sha256) {
-  return HexOf(Sha256Of(absl::StrCat("retort-training-transcript/1\n", manifest_sha256, "\n", data_sha256, "\n")));
+  return HexOf(Sha256Of(Message("retort-training-transcript/1\n", manifest_sha256, "\n", data_sha256, "\n")));
 }
 
 std::string NextTranscript(const std::string& previous, int64_t step, const std::vector<Document>& documents,
@@ -112,7 +115,9 @@ struct Trainer::Impl {
     last_scheduled_step = -1;
   }
 
-  bool Scheduled() const { return state.step % manifest.checkpoint_every == 0 || state.step == manifest.steps; }
+  bool Scheduled() const {
+    return state.step % manifest.checkpoint_every == 0 || state.step == manifest.steps;
+  }
 
   absl::Status Resume();
   CheckpointInfo InfoOf(const std::string& digest) const {
@@ -130,8 +135,8 @@ struct Trainer::Impl {
   Gradients gradients;
   AdamW optimizer;
   CheckpointState state;
-  // Checkpoints chain through those that the manifest schedules, so that one written because of a signal leaves no mark
-  // on the digests after it.
+  // Checkpoints chain through those that the manifest schedules, so that one written because of a signal
+  // leaves no mark on the digests after it.
   std::string last_scheduled_digest;
   int64_t last_scheduled_step = -1;  // -1: none saved yet
 };
@@ -142,14 +147,15 @@ absl::Status Trainer::Impl::Resume() {
   for (const std::string& path : paths) {
     auto read = ReadCheckpoint(path, pool, weights, optimizer);
     if (!read.ok()) {
-      Log(absl::StrCat("not usable, trying the one before: ", read.status().message()));
+      Log(Message("not usable, trying the one before: ", read.status().message()));
       if (first_problem.ok()) first_problem = read.status();
       continue;
     }
-    if (read->state.manifest_sha256 != manifest.Digest() || read->state.data_sha256 != DataDigest(documents)) {
-      return absl::FailedPreconditionError(
-          absl::StrCat(path, ": belongs to another run: its manifest is ", read->state.manifest_sha256, " and its data ",
-                       read->state.data_sha256, "; wanted ", manifest.Digest(), " and ", DataDigest(documents)));
+    if (read->state.manifest_sha256 != manifest.Digest() ||
+        read->state.data_sha256 != DataDigest(documents)) {
+      return absl::FailedPreconditionError(Message(
+          path, ": belongs to another run: its manifest is ", read->state.manifest_sha256, " and its data ",
+          read->state.data_sha256, "; wanted ", manifest.Digest(), " and ", DataDigest(documents)));
     }
     state = read->state;
     last_scheduled_digest = Scheduled() ? read->digest : state.previous_digest;
@@ -157,8 +163,8 @@ absl::Status Trainer::Impl::Resume() {
     return absl::OkStatus();
   }
   if (!paths.empty()) {
-    return absl::DataLossError(absl::StrCat(folder.path(), ": none of ", paths.size(),
-                                            " checkpoints is good; the newest: ", first_problem.message()));
+    return absl::DataLossError(Message(folder.path(), ": none of ", paths.size(),
+                                       " checkpoints is good; the newest: ", first_problem.message()));
   }
   StartAfresh();
   return absl::OkStatus();
@@ -170,8 +176,8 @@ Trainer::~Trainer() = default;
 namespace {
 
 absl::StatusOr<std::vector<Document>> MakeDocuments(const std::vector<ledger::ApprovedSample>& samples,
-                                                    const TrainingManifest& manifest, const Tokenizer* tokenizer,
-                                                    bool held_out) {
+                                                    const TrainingManifest& manifest,
+                                                    const Tokenizer* tokenizer, bool held_out) {
   DocumentOptions options;
   options.tokenizer_sha256 = BytesOfHex(manifest.tokenizer_sha256);
   options.vocabulary_size = static_cast<uint32_t>(manifest.vocabulary_size);
@@ -180,9 +186,9 @@ absl::StatusOr<std::vector<Document>> MakeDocuments(const std::vector<ledger::Ap
   std::vector<Document> documents;
   for (const auto& sample : samples) {
     if (sample.content().held_out != held_out) {
-      return absl::FailedPreconditionError(absl::StrCat("sample at leaf ", sample.leaf_index(), ": ",
-                                                        held_out ? "not held out; wanted a held-out sample"
-                                                                 : "held out; it must not be trained on"));
+      return absl::FailedPreconditionError(Message(
+          "sample at leaf ", sample.leaf_index(), ": ",
+          held_out ? "not held out; wanted a held-out sample" : "held out; it must not be trained on"));
     }
     auto document = MakeDocument(sample, options);
     if (!document.ok()) return document.status();
@@ -198,15 +204,15 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const TrainingManifest&
                                                          TrainerOptions options) {
   if (auto status = manifest.Validate(); !status.ok()) return status;
   if (const std::string problem = student::Validate(ShapeOf(manifest)); !problem.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("training manifest: shape ", manifest.shape, ": ", problem));
+    return absl::InvalidArgumentError(Message("training manifest: shape ", manifest.shape, ": ", problem));
   }
   if (manifest.sequence_length > ShapeOf(manifest).context) {
-    return absl::InvalidArgumentError(absl::StrCat("training manifest: sequence_length: ", manifest.sequence_length,
-                                                   "; wanted at most the context of the shape, ",
-                                                   ShapeOf(manifest).context));
+    return absl::InvalidArgumentError(
+        Message("training manifest: sequence_length: ", manifest.sequence_length,
+                "; wanted at most the context of the shape, ", ShapeOf(manifest).context));
   }
   if (options.threads < 0 || options.threads > 4096) {
-    return absl::InvalidArgumentError(absl::StrCat("threads: ", options.threads, "; wanted 0 to 4096"));
+    return absl::InvalidArgumentError(Message("threads: ", options.threads, "; wanted 0 to 4096"));
   }
   auto documents = MakeDocuments(train, manifest, options.tokenizer, /*held_out=*/false);
   if (!documents.ok()) return documents.status();
@@ -215,16 +221,23 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const TrainingManifest&
   if (!folder.ok()) return folder.status();
   auto impl = std::make_unique<Impl>(manifest, std::move(options), *std::move(folder), *std::move(documents));
   if (impl->rows.split_documents() > 0) {
-    impl->Log(absl::StrCat(impl->rows.split_documents(), " of ", impl->documents.size(), " samples are longer than ",
-                           manifest.sequence_length, " tokens and are split into rows"));
+    impl->Log(Message(impl->rows.split_documents(), " of ", impl->documents.size(),
+                      " samples are longer than ", manifest.sequence_length,
+                      " tokens and are split into rows"));
   }
   if (auto status = impl->Resume(); !status.ok()) return status;
   return std::unique_ptr<Trainer>(new Trainer(std::move(impl)));
 }
 
-int64_t Trainer::step() const { return impl_->state.step; }
-const ModelConfig& Trainer::config() const { return impl_->model.config(); }
-int64_t Trainer::split_documents() const { return impl_->rows.split_documents(); }
+int64_t Trainer::step() const {
+  return impl_->state.step;
+}
+const ModelConfig& Trainer::config() const {
+  return impl_->model.config();
+}
+int64_t Trainer::split_documents() const {
+  return impl_->rows.split_documents();
+}
 
 bool Trainer::CheckpointDue() const {
   return impl_->Scheduled() && impl_->last_scheduled_step != impl_->state.step;
@@ -234,17 +247,17 @@ absl::StatusOr<TrainedStep> Trainer::Step() {
   Impl& run = *impl_;
   const TrainingManifest& manifest = run.manifest;
   if (run.state.step >= manifest.steps) {
-    return absl::FailedPreconditionError(absl::StrCat("the run is finished at step ", run.state.step));
+    return absl::FailedPreconditionError(Message("the run is finished at step ", run.state.step));
   }
   if (CheckpointDue()) {
     return absl::FailedPreconditionError(
-        absl::StrCat("step ", run.state.step, " is one that the manifest saves; call Save before the next Step"));
+        Message("step ", run.state.step, " is one that the manifest saves; call Save before the next Step"));
   }
   const auto begun = std::chrono::steady_clock::now();
   const bool with_teacher = manifest.cross_entropy_weight < 1;
   const int64_t step_rows = manifest.batch_tokens / manifest.sequence_length;
 
-  std::vector<RowPiece> pieces;                  // of the whole step, for the transcript
+  std::vector<RowPiece> pieces;  // of the whole step, for the transcript
   std::vector<std::vector<RowPiece>> micro_batches(1);
   int64_t filled = 0;
   for (int64_t r = 0; r < step_rows; ++r) {
@@ -263,7 +276,7 @@ absl::StatusOr<TrainedStep> Trainer::Step() {
   for (const auto& part : micro_batches) {
     batches.push_back(MakeBatch(run.documents, part, with_teacher));
     if (const std::string problem = ValidateBatch(run.model.config(), batches.back()); !problem.empty()) {
-      return absl::InternalError(absl::StrCat("batch: ", problem));  // documents were checked when they were made
+      return absl::InternalError(Message("batch: ", problem));  // documents were checked when they were made
     }
     valid += ValidTokens(batches.back());
   }
@@ -275,7 +288,8 @@ absl::StatusOr<TrainedStep> Trainer::Step() {
   TrainedStep result;
   double loss_sum = 0;
   for (const PackedBatch& batch : batches) {
-    const BatchResult part = run.model.AccumulateGradients(run.weights, batch, loss, 1.0 / valid, &run.gradients);
+    const BatchResult part =
+        run.model.AccumulateGradients(run.weights, batch, loss, 1.0 / valid, &run.gradients);
     loss_sum += part.mixed_sum;
     result.tokens += batch.size();
     loads.resize(part.expert_counts.size());
@@ -283,23 +297,28 @@ absl::StatusOr<TrainedStep> Trainer::Step() {
   }
   result.loss = loss_sum / valid;
   result.valid_tokens = static_cast<int64_t>(valid);
-  const Schedule schedule{manifest.learning_rate, manifest.warmup_steps, manifest.steps, manifest.final_rate_fraction};
+  const Schedule schedule{manifest.learning_rate, manifest.warmup_steps, manifest.steps,
+                          manifest.final_rate_fraction};
   result.learning_rate = LearningRate(schedule, run.state.step);
   if (std::isfinite(result.loss)) {
     result.gradient_norm = run.optimizer.Step(&run.weights, run.gradients, result.learning_rate);
   }
   if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
-    return absl::InternalError(absl::StrCat("step ", run.state.step + 1, ": loss ", result.loss, ", gradient norm ",
-                                            result.gradient_norm,
-                                            "; wanted finite numbers; a lower learning rate may help"));
+    return absl::InternalError(Message("step ", run.state.step + 1, ": loss ", result.loss,
+                                       ", gradient norm ", result.gradient_norm,
+                                       "; wanted finite numbers; a lower learning rate may help"));
   }
-  UpdateExpertBias(loads, ExpertBiasRate(run.state.step, manifest.steps, manifest.bias_update_rate), &run.weights);
+  UpdateExpertBias(loads, ExpertBiasRate(run.state.step, manifest.steps, manifest.bias_update_rate),
+                   &run.weights);
 
   run.state.step += 1;
   run.state.next_row += step_rows;
-  run.state.transcript_sha256 = NextTranscript(run.state.transcript_sha256, run.state.step, run.documents, pieces);
+  run.state.transcript_sha256 =
+      NextTranscript(run.state.transcript_sha256, run.state.step, run.documents, pieces);
   run.state.previous_digest = run.last_scheduled_digest;
-  run.state.loss = absl::StrFormat("%.6f", result.loss);
+  char text[32];
+  std::snprintf(text, sizeof text, "%.6f", result.loss);
+  run.state.loss = text;
   result.step = run.state.step;
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
   return result;
@@ -308,8 +327,8 @@ absl::StatusOr<TrainedStep> Trainer::Step() {
 absl::StatusOr<CheckpointInfo> Trainer::Save() {
   Impl& run = *impl_;
   const std::string description = DescribeState(run.state, run.weights, run.optimizer, run.pool);
-  if (auto status = WriteCheckpoint(CheckpointPath(run.folder.path(), run.state.step), description, run.weights,
-                                    run.optimizer);
+  if (auto status = WriteCheckpoint(CheckpointPath(run.folder.path(), run.state.step), description,
+                                    run.weights, run.optimizer);
       !status.ok()) {
     return status;
   }
@@ -344,7 +363,8 @@ absl::StatusOr<Quality> Trainer::EvaluateUntrained(const std::vector<Document>& 
 
 absl::Status Trainer::Export(const std::string& folder, const Tokenizer& tokenizer) const {
   const Impl& run = *impl_;
-  return WriteStudent(folder, run.weights, tokenizer, DescribeState(run.state, run.weights, run.optimizer, run.pool));
+  return WriteStudent(folder, run.weights, tokenizer,
+                      DescribeState(run.state, run.weights, run.optimizer, run.pool));
 }
 
 }  // namespace retort::student

@@ -36,7 +36,8 @@ namespace retort::student {
 struct TrainerOptions {
   std::string run_dir;  // made when missing; locked against a second trainer while this one lives
   int threads = 0;      // 0 means all cores
-  const Tokenizer* tokenizer = nullptr;  // for samples without ids; null: they are refused. Must outlive the trainer
+  const Tokenizer* tokenizer =
+      nullptr;  // for samples without ids; null: they are refused. Must outlive the trainer
   std::function<void(std::string_view)>
       log;  // lines for people: a torn checkpoint, split samples; may be empty
 };
@@ -78,15 +79,17 @@ class Trainer {
   // The state as of now, without writing it. At step 0: the initial state.
   absl::StatusOr<CheckpointInfo> Describe() const;
 
-  // Whether the state is one that the manifest saves (step 0, every checkpoint_every, the last) and is not saved yet.
+  // Whether the state is one that the manifest saves (step 0, every checkpoint_every, the last) and is not
+  // saved yet.
   bool CheckpointDue() const;
 
-  // One optimiser step. FailedPrecondition when the run is finished or a checkpoint is due; Internal when the loss or
-  // the gradient is not finite (the state is then as before the step).
+  // One optimiser step. FailedPrecondition when the run is finished or a checkpoint is due; Internal when the
+  // loss or the gradient is not finite (the state is then as before the step).
   absl::StatusOr<TrainedStep> Step();
 
-  // Writes a checkpoint, due or not (one that is not due leaves no mark on later digests): a temporary file, synced, renamed, folder synced; then drops all but the last two.
-  // Unavailable when the disk refuses; the older checkpoints are then untouched.
+  // Writes a checkpoint, due or not (one that is not due leaves no mark on later digests): a temporary file,
+  // synced, renamed, folder synced; then drops all but the last two. Unavailable when the disk refuses; the
+  // older checkpoints are then untouched.
   absl::StatusOr<CheckpointInfo> Save();
 
   // Documents of held-out samples, checked as Create checks the others.
@@ -101,7 +104,7 @@ class Trainer {
   absl::Status Export(const std::string& folder, const Tokenizer& tokenizer) const;
 
   const ModelConfig& config() const;
-  int64_t split_documents() const;    // longer than a row, hence cut into several
+  int64_t split_documents() const;  // longer than a row, hence cut into several
 
  private:
   struct Impl;
