@@ -9,50 +9,7 @@
 namespace retort::student {
 namespace {
 
-const MatmulKernel* KernelOf(Isa isa) {
-#if defined(__x86_64__)
-  if (isa == Isa::kAvx512) return &kMatmulKernelAvx512;
-  if (isa == Isa::kAvx2) return &kMatmulKernelAvx2;
-#endif
-  assert(isa == Isa::kPlain);
-  return nullptr;
-}
-
 std::int64_t RoundUp(std::int64_t value, std::int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
-
-// Packs rows [first, first + rows) of A at depth [depth, depth + k).
-void PackA(const MatmulKernel& kernel, const MatrixProduct& product, int first, int rows, int depth, int k, float* packed) {
-  const float* source[kMatmulDepth];
-  for (int i = 0; i < rows; i += kernel.panel_rows) {
-    const int count = std::min(kernel.panel_rows, rows - i);
-    if (product.transpose_a) {
-      for (int l = 0; l < k; ++l) source[l] = product.a.row(depth + l) + first + i;
-      kernel.pack_straight(source, count, k, count, packed);
-    } else {
-      for (int r = 0; r < count; ++r) source[r] = product.a.row(first + i + r) + depth;
-      kernel.pack_transposed(source, count, k, count, packed);
-    }
-    packed += static_cast<std::int64_t>(count) * k;
-  }
-}
-
-// Packs columns [first, first + columns) of B at depth [depth, depth + k); first is a multiple of the panel width.
-void PackB(const MatmulKernel& kernel, const MatrixProduct& product, int first, int columns, int depth, int k,
-           float* packed) {
-  const float* source[kMatmulDepth];
-  const int width = kernel.panel_columns;
-  for (int j = 0; j < columns; j += width) {
-    const int count = std::min(width, columns - j);
-    if (product.transpose_b) {
-      for (int c = 0; c < count; ++c) source[c] = product.b.row(first + j + c) + depth;
-      kernel.pack_transposed(source, count, k, width, packed);
-    } else {
-      for (int l = 0; l < k; ++l) source[l] = product.b.row(depth + l) + first + j;
-      kernel.pack_straight(source, count, k, width, packed);
-    }
-    packed += static_cast<std::int64_t>(width) * k;
-  }
-}
 
 void ClearOutput(const MatrixProduct& product) {
   if (product.accumulate) return;
@@ -103,6 +60,48 @@ struct Tile {
 
 }  // namespace
 
+const MatmulKernel* MatmulKernelOf(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512) return &kMatmulKernelAvx512;
+  if (isa == Isa::kAvx2) return &kMatmulKernelAvx2;
+#endif
+  assert(isa == Isa::kPlain);
+  return nullptr;
+}
+
+void PackA(const MatmulKernel& kernel, const MatrixView& a, bool transpose, int first, int rows, int depth, int k,
+           float* packed) {
+  const float* source[kMatmulDepth];
+  for (int i = 0; i < rows; i += kernel.panel_rows) {
+    const int count = std::min(kernel.panel_rows, rows - i);
+    if (transpose) {
+      for (int l = 0; l < k; ++l) source[l] = a.row(depth + l) + first + i;
+      kernel.pack_straight(source, count, k, count, packed);
+    } else {
+      for (int r = 0; r < count; ++r) source[r] = a.row(first + i + r) + depth;
+      kernel.pack_transposed(source, count, k, count, packed);
+    }
+    packed += static_cast<std::int64_t>(count) * k;
+  }
+}
+
+void PackB(const MatmulKernel& kernel, const MatrixView& b, bool transpose, int first, int columns, int depth, int k,
+           float* packed) {
+  const float* source[kMatmulDepth];
+  const int width = kernel.panel_columns;
+  for (int j = 0; j < columns; j += width) {
+    const int count = std::min(width, columns - j);
+    if (transpose) {
+      for (int c = 0; c < count; ++c) source[c] = b.row(first + j + c) + depth;
+      kernel.pack_transposed(source, count, k, width, packed);
+    } else {
+      for (int l = 0; l < k; ++l) source[l] = b.row(depth + l) + first + j;
+      kernel.pack_straight(source, count, k, width, packed);
+    }
+    packed += static_cast<std::int64_t>(width) * k;
+  }
+}
+
 MatrixProduct LinearForward(MatrixView x, MatrixView w, float* y, std::int64_t y_stride, int rows, int in, int out) {
   return {.a = x, .b = w, .c = y, .c_stride = y_stride, .m = rows, .n = out, .k = in, .transpose_b = true};
 }
@@ -126,7 +125,7 @@ MatrixProduct LinearBackwardWeight(MatrixView dy, MatrixView x, float* dw, std::
 }
 
 void MatMul(const Compute& compute, std::span<const MatrixProduct> products) {
-  const MatmulKernel* kernel = KernelOf(compute.isa);
+  const MatmulKernel* kernel = MatmulKernelOf(compute.isa);
   const TileShape shape = ChooseTiles(products);
   std::vector<Tile> tiles;
   tiles.reserve(CountTiles(products, shape));
@@ -173,7 +172,7 @@ void MatMul(const Compute& compute, std::span<const MatrixProduct> products) {
   };
   compute.pool->Run(static_cast<std::int64_t>(packs.size()), [&](std::int64_t i, int) {
     const auto [p, column, depth] = packs[i];
-    PackB(*kernel, products[p], column, std::min(kPackColumns, products[p].n - column), depth,
+    PackB(*kernel, products[p].b, products[p].transpose_b, column, std::min(kPackColumns, products[p].n - column), depth,
           std::min(kMatmulDepth, products[p].k - depth), packed_b(p, depth, column));
   });
   compute.pool->Run(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t t, int worker) {
@@ -183,7 +182,7 @@ void MatMul(const Compute& compute, std::span<const MatrixProduct> products) {
     float* const packed_a = compute.scratch->worker[worker].Reserve(static_cast<std::int64_t>(shape.rows) * kMatmulDepth);
     for (int depth = 0; depth < product.k; depth += kMatmulDepth) {
       const int k = std::min(kMatmulDepth, product.k - depth);
-      PackA(*kernel, product, row, rows, depth, k, packed_a);
+      PackA(*kernel, product.a, product.transpose_a, row, rows, depth, k, packed_a);
       kernel->multiply(packed_a, packed_b(p, depth, column), rows, columns, k, product.c + row * product.c_stride + column,
                        product.c_stride, product.accumulate || depth > 0);
     }
@@ -192,7 +191,7 @@ void MatMul(const Compute& compute, std::span<const MatrixProduct> products) {
 
 void MultiplyHere(Isa isa, const MatrixProduct& product, Buffer* scratch) {
   if (product.k == 0) return ClearOutput(product);
-  const MatmulKernel* kernel = KernelOf(isa);
+  const MatmulKernel* kernel = MatmulKernelOf(isa);
   if (kernel == nullptr) return MultiplyPlain(product, 0, product.m, 0, product.n);
   constexpr int kRows = 168, kColumns = 256;
   float* const packed_a = scratch->Reserve((kRows + kColumns) * kMatmulDepth);
@@ -201,10 +200,10 @@ void MultiplyHere(Isa isa, const MatrixProduct& product, Buffer* scratch) {
     const int columns = std::min(kColumns, product.n - column);
     for (int depth = 0; depth < product.k; depth += kMatmulDepth) {
       const int k = std::min(kMatmulDepth, product.k - depth);
-      PackB(*kernel, product, column, columns, depth, k, packed_b);
+      PackB(*kernel, product.b, product.transpose_b, column, columns, depth, k, packed_b);
       for (int row = 0; row < product.m; row += kRows) {
         const int rows = std::min(kRows, product.m - row);
-        PackA(*kernel, product, row, rows, depth, k, packed_a);
+        PackA(*kernel, product.a, product.transpose_a, row, rows, depth, k, packed_a);
         kernel->multiply(packed_a, packed_b, rows, columns, k, product.c + row * product.c_stride + column,
                          product.c_stride, product.accumulate || depth > 0);
       }

@@ -9,7 +9,11 @@
 
 #include <cstdint>
 
+#include "student/tensor/isa.h"
+
 namespace retort::student {
+
+struct MatrixView;
 
 struct MatmulKernel {
   int panel_rows;
@@ -22,6 +26,16 @@ struct MatmulKernel {
   // C[m, n] = A * B, or += if accumulate, with packed operands.
   void (*multiply)(const float* a, const float* b, int m, int n, int k, float* c, std::int64_t c_stride, bool accumulate);
 };
+
+// The kernel of an instruction set; null for Isa::kPlain. Defined in matmul.cc, as are the two below.
+const MatmulKernel* MatmulKernelOf(Isa isa);
+// Packs rows [first, first + rows) of A at depth [depth, depth + k) into rows * k floats. A is `a`, or its transpose.
+void PackA(const MatmulKernel& kernel, const MatrixView& a, bool transpose, int first, int rows, int depth, int k,
+           float* packed);
+// Packs columns [first, first + columns) of B at depth [depth, depth + k) into k floats for each column, their number
+// rounded up to whole panels. first is a multiple of panel_columns. packed is 64-byte aligned.
+void PackB(const MatmulKernel& kernel, const MatrixView& b, bool transpose, int first, int columns, int depth, int k,
+           float* packed);
 
 #if defined(__x86_64__)
 extern const MatmulKernel kMatmulKernelAvx2;

@@ -14,9 +14,10 @@ namespace retort::student {
 
 // Working memory of operators, kept from call to call.
 struct Scratch {
-  explicit Scratch(int workers) : worker(workers) {}
-  Buffer packed;               // operands that all threads read
-  std::vector<Buffer> worker;  // one for each thread of the pool
+  explicit Scratch(int workers) : worker(workers), task(workers) {}
+  Buffer packed;               // packed operands of a matrix product, read by all threads
+  std::vector<Buffer> worker;  // per thread of the pool: packed operands of the tile it works on
+  std::vector<Buffer> task;    // per thread of the pool: what an operator's task keeps meanwhile
 };
 
 // Nothing is owned and nothing is null; one operator at a time.
