@@ -1,0 +1,62 @@
+// The logs of one ledger service: one per project, opened or made on first use, each with its own folder.
+#ifndef SERVICES_LEDGER_PROJECT_LOGS_H_
+#define SERVICES_LEDGER_PROJECT_LOGS_H_
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "ledger/log.h"
+#include "ledger/signing.h"
+
+namespace retort::services {
+
+struct ProjectLogsOptions {
+  std::string data_dir;     // a folder per project is made in it
+  std::string deployment;   // the origin of a project's log is <deployment>/<project>
+  ledger::SigningKey* log_key = nullptr;  // not owned; signs each log under the name of its origin
+  std::array<uint8_t, 32> vault_key{};
+  std::vector<ledger::TrustedKey> trusted_keys;
+  std::function<int64_t()> now_us;  // microseconds since 1970
+};
+
+// Thread-safe. Logs live as long as this object.
+class ProjectLogs {
+ public:
+  explicit ProjectLogs(ProjectLogsOptions options);
+
+  // Opens every log that is on disk already, so that damage shows at start and not with the first call. The errors of
+  // ledger::Log::Open, led by the project.
+  absl::Status OpenAll();
+
+  // The log of a project; made when `create`. NotFound when there is none and `create` is false, ResourceExhausted when
+  // the service has kProjectsMax logs, otherwise the errors of ledger::Log::Open.
+  absl::StatusOr<ledger::Log*> Get(const std::string& project_id, bool create);
+
+  static constexpr size_t kProjectsMax = 1000;  // each holds open files and a thread
+
+ private:
+  struct OpenLog {
+    std::unique_ptr<ledger::SigningKey> key;
+    std::unique_ptr<ledger::Log> log;
+  };
+  absl::StatusOr<ledger::Log*> Open(const std::string& project_id);
+
+  const ProjectLogsOptions options_;
+  std::mutex mutex_;
+  std::map<std::string, OpenLog> logs_;  // guarded by mutex_
+};
+
+// Reads a vault key: 64 hex digits and an optional newline, in a file that only its owner can read. NotFound,
+// FailedPrecondition (permissions) or InvalidArgument (form).
+absl::StatusOr<std::array<uint8_t, 32>> LoadVaultKey(const std::string& path);
+
+}  // namespace retort::services
+
+#endif  // SERVICES_LEDGER_PROJECT_LOGS_H_
