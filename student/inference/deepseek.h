@@ -44,7 +44,9 @@ class StudentModel {
   const ModelConfig& config() const;
   const Tokenizer& tokenizer() const;
   const ParameterSet& weights() const;
-  Model& model();  // for student/evaluation
+  Model& model();                     // for student/evaluation
+  int64_t parameters() const;         // tied matrices counted once
+  int64_t active_parameters() const;  // that one token passes through
 
   // Continues a conversation with one assistant turn, drawn by student/inference/sampler.h. `on_text` gets
   // each piece of complete UTF-8 as it comes and ends the generation by returning false; it may be empty.
@@ -53,6 +55,13 @@ class StudentModel {
   // context. Cancelled: on_text returned false.
   absl::StatusOr<Generation> Generate(const std::vector<ChatTurn>& turns, const SamplingOptions& options,
                                       const std::function<bool(std::string_view)>& on_text);
+
+  // Appends `ids` to the tokens in the cache and returns the logits [tokenizer's vocabulary] after the last
+  // one. InvalidArgument: no id, or one outside the vocabulary. ResourceExhausted: they do not fit in the
+  // context.
+  absl::StatusOr<std::vector<float>> Decode(std::span<const int32_t> ids);
+  // Forgets the tokens in the cache.
+  void Reset();
 
  private:
   struct Impl;

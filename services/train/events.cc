@@ -1,0 +1,59 @@
+#include "services/train/events.h"
+
+#include <nlohmann/json.hpp>
+
+namespace retort::train {
+namespace {
+
+void Write(std::ostream& out, const nlohmann::ordered_json& event) {
+  out << event.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace) << std::endl;
+}
+
+}  // namespace
+
+void Events::Started(int64_t parameters, int64_t active_parameters, int64_t resumed_step) {
+  Write(out_, {{"event", "started"},
+               {"parameters", parameters},
+               {"active_parameters", active_parameters},
+               {"resumed_step", resumed_step}});
+}
+
+void Events::Step(const student::TrainedStep& step, int64_t steps) {
+  const double rate = step.seconds > 0 ? static_cast<double>(step.tokens) / step.seconds : 0;
+  Write(out_, {{"event", "step"},
+               {"step", step.step},
+               {"steps", steps},
+               {"loss", step.loss},
+               {"tokens", step.tokens},
+               {"tokens_per_second", rate}});
+}
+
+void Events::Checkpoint(const student::CheckpointInfo& checkpoint) {
+  Write(out_, {{"event", "checkpoint"}, {"step", checkpoint.step}, {"digest", checkpoint.digest}});
+}
+
+void Events::Quality(std::string_view student, const student::Quality& quality) {
+  Write(out_, {{"event", "quality"},
+               {"student", student},
+               {"kl", quality.kl},
+               {"agreement", quality.agreement},
+               {"perplexity", quality.perplexity},
+               {"tokens", quality.tokens}});
+}
+
+void Events::Finished(const student::CheckpointInfo& checkpoint, int64_t entry,
+                      const std::string& student_dir) {
+  Write(out_, {{"event", "finished"},
+               {"step", checkpoint.step},
+               {"digest", checkpoint.digest},
+               {"entry", entry},
+               {"student_dir", student_dir}});
+}
+
+void Events::Error(const absl::Status& status) {
+  Write(out_, {{"event", "error"},
+               {"code", absl::StatusCodeToString(status.code())},
+               {"message", std::string(status.message())}});
+}
+
+}  // namespace retort::train
