@@ -1,4 +1,5 @@
-// The teachers that an operator configured, each made when it is first needed and shared from then on.
+// Teachers by id, each made when it is first needed and shared from then on (configured_teachers.h fills
+// one).
 //
 // Making a local teacher loads a model (about a second), making a remote one reads its key. A teacher that
 // could not be made is tried again at the next use, so that a key file that appears later needs no restart.
@@ -15,8 +16,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "google/protobuf/repeated_field.h"
-#include "retort/server/v1/server_config.pb.h"
 #include "retort/teacher/v1/teacher.pb.h"
 #include "teacher/teacher.h"
 
@@ -35,12 +34,6 @@ struct TeacherDescription {
 class TeacherRegistry {
  public:
   using Maker = std::function<absl::StatusOr<std::unique_ptr<teacher::Teacher>>()>;
-
-  // Builds makers from the configuration; asks nobody and loads nothing. InvalidArgument names the field of a
-  // time that is no RFC 3339, a missing backend, or an id given twice; the rest was checked by
-  // ValidateServerConfig.
-  static absl::StatusOr<std::unique_ptr<TeacherRegistry>> FromConfig(
-      const google::protobuf::RepeatedPtrField<server::v1::TeacherConfig>& configs);
 
   TeacherRegistry() = default;
   TeacherRegistry(const TeacherRegistry&) = delete;

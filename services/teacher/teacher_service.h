@@ -1,7 +1,7 @@
 // The gRPC face of teachers: validate, find the teacher, ask, capture, sign, map. It holds the only key that
 // can sign a capture, and it keeps nothing: an answer that the caller does not bring to the ledger is gone.
 //
-//   auto registry = TeacherRegistry::FromConfig(config.teachers());
+//   auto registry = MakeTeacherRegistry(config.teachers());  // configured_teachers.h
 //   TeacherServiceImpl service(*std::move(registry), std::move(key), PageTokens::WithRandomKey(),
 //   std::chrono::system_clock::now);
 //
