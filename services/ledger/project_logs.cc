@@ -1,0 +1,87 @@
+#include "services/ledger/project_logs.h"
+
+#include <openssl/crypto.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "ledger/hex.h"
+#include "services/edge/channel.h"
+#include "services/edge/resource_name.h"
+#include "services/edge/status.h"
+
+namespace retort::services {
+
+ProjectLogs::ProjectLogs(ProjectLogsOptions options) : options_(std::move(options)) {}
+
+absl::Status ProjectLogs::OpenAll() {
+  std::error_code error;
+  std::filesystem::create_directories(options_.data_dir, error);
+  if (error) return absl::FailedPreconditionError(options_.data_dir + ": cannot be created: " + error.message());
+  for (const auto& entry : std::filesystem::directory_iterator(options_.data_dir, error)) {
+    const std::string project = entry.path().filename().string();
+    if (!entry.is_directory() || !IsResourceId(project)) continue;
+    if (auto log = Get(project, /*create=*/false); !log.ok()) {
+      return absl::Status(log.status().code(), "log of project " + project + ": " + std::string(log.status().message()));
+    }
+  }
+  if (error) return absl::FailedPreconditionError(options_.data_dir + ": cannot be read: " + error.message());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ledger::Log*> ProjectLogs::Get(const std::string& project_id, bool create) {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = logs_.find(project_id); found != logs_.end()) return found->second.log.get();
+  std::error_code error;
+  if (!create && !std::filesystem::exists(options_.data_dir + "/" + project_id, error)) {
+    return WithReason(absl::NotFoundError("projects/" + project_id + " has no ledger: nothing was appended to it"), NOT_FOUND,
+                      {{"project", project_id}});
+  }
+  if (logs_.size() >= kProjectsMax) {
+    return WithReason(absl::ResourceExhaustedError("this service holds " + std::to_string(kProjectsMax) + " logs already"),
+                      LIMIT_EXCEEDED);
+  }
+  return Open(project_id);
+}
+
+absl::StatusOr<ledger::Log*> ProjectLogs::Open(const std::string& project_id) {
+  const std::string origin = options_.deployment + "/" + project_id;
+  auto key = options_.log_key->WithName(origin);
+  if (!key.ok()) return key.status();
+  OpenLog opened{std::make_unique<ledger::SigningKey>(*std::move(key)), nullptr};
+  ledger::LogOptions log;
+  log.path = options_.data_dir + "/" + project_id;
+  log.origin = origin;
+  log.project = "projects/" + project_id;
+  log.log_key = opened.key.get();
+  log.vault_key = options_.vault_key;
+  log.trusted_keys = options_.trusted_keys;
+  log.now_us = options_.now_us;
+  auto made = ledger::Log::Open(std::move(log));
+  if (!made.ok()) return made.status();
+  opened.log = *std::move(made);
+  return logs_.emplace(project_id, std::move(opened)).first->second.log.get();
+}
+
+absl::StatusOr<std::array<uint8_t, 32>> LoadVaultKey(const std::string& path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) == 0 && (info.st_mode & 077) != 0) {
+    return absl::FailedPreconditionError(path + ": others than its owner can read it; wanted mode 0600");
+  }
+  auto text = ReadSmallFile(path, 128);
+  if (!text.ok()) return text.status();
+  if (!text->empty() && text->back() == '\n') text->pop_back();
+  auto bytes = ledger::HexDecode(*text);
+  OPENSSL_cleanse(text->data(), text->size());
+  if (!bytes.ok() || bytes->size() != 32) {
+    return absl::InvalidArgumentError(path + ": not a vault key; wanted 64 hex digits");
+  }
+  std::array<uint8_t, 32> key;
+  std::copy(bytes->begin(), bytes->end(), key.begin());
+  OPENSSL_cleanse(bytes->data(), bytes->size());
+  return key;
+}
+
+}  // namespace retort::services
