@@ -28,6 +28,7 @@
 #include "ledger/checkpoint.h"
 #include "ledger/digest.h"
 #include "ledger/entry.h"
+#include "ledger/key_registry.h"
 #include "ledger/signing.h"
 
 namespace rocksdb {
@@ -120,8 +121,7 @@ struct SampleCounts {
 // the index.
 bool IsRequestIdReused(const absl::Status& status);
 
-// True for an error that means: a signature is missing, wrong, or of a key without the needed role.
-bool IsSignatureInvalid(const absl::Status& status);
+// IsSignatureInvalid (ledger/key_registry.h) tells errors about signatures and keys apart.
 
 class Log {
  public:

@@ -128,8 +128,9 @@ std::string WriteStatement(const Statement& statement) {
 }
 
 template <typename Statement>
-absl::StatusOr<Statement> ReadStatement(std::string_view json, std::string_view what) {
-  const absl::StatusOr<nlohmann::json> object = ParseCanonicalJson(json, kStatementBytesMax);
+absl::StatusOr<Statement> ReadStatement(std::string_view json, std::string_view what,
+                                        size_t bytes_max = kStatementBytesMax) {
+  const absl::StatusOr<nlohmann::json> object = ParseCanonicalJson(json, bytes_max);
   if (!object.ok()) return object.status();
   FieldReader reader(*object, std::string(what) + ".");
   Statement statement;

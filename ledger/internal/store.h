@@ -1,0 +1,93 @@
+// The database under a log: column families, keys, and the one place where RocksDB's statuses become ours.
+//
+// Everything that one commit changes goes through one Batch and one synced write. Keys are byte strings whose
+// integers are big-endian, so that ranges iterate in numeric order. Implementation only; methods may be
+// called from any thread.
+#ifndef LEDGER_INTERNAL_STORE_H_
+#define LEDGER_INTERNAL_STORE_H_
+
+#include <rocksdb/db.h>
+#include <rocksdb/write_batch.h>
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "ledger/digest.h"
+
+namespace retort::ledger::internal {
+
+enum class Family : uint8_t { kIndex, kEntries, kTiles, kPayloads, kVaultKeys, kAttachments };
+inline constexpr size_t kFamilyCount = 6;
+
+std::string BigEndian(uint64_t number);
+uint64_t FromBigEndian(std::string_view bytes);  // of exactly eight bytes (asserted)
+
+// Keys of Family::kIndex. The first byte says what a key is.
+std::string MetaKey(std::string_view name);                       // 'm' name
+std::string RequestKey(std::string_view request_id);              // 'r' id
+std::string KindKey(uint8_t kind, uint64_t index);                // 'k' kind index
+std::string SampleKey(std::string_view job_uid, uint64_t index);  // 's' SHA-256(job uid) index
+std::string SamplePrefix(std::string_view job_uid);
+std::string LaterDecisionKey(const Digest& subject, uint64_t index);  // 'd' subject index
+std::string LaterDecisionPrefix(const Digest& subject);
+std::string ErasureKey(uint64_t sample_entry);  // 'e' index
+// Key of Family::kTiles.
+std::string TileKey(uint32_t level, uint64_t index);
+
+class Store {
+ public:
+  // Opens or makes the database in `path`. FailedPrecondition when another process holds it; DataLoss when it
+  // is corrupt; Unavailable when the disk refuses.
+  static absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path, rocksdb::Env* storage);
+  ~Store();
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+
+  // The value, or nothing.
+  absl::StatusOr<std::optional<std::string>> Get(Family family, std::string_view key) const;
+
+  // Calls `visit` for keys that begin with `prefix`, from `prefix` + `from` on, in order, until it returns
+  // false.
+  absl::Status Scan(Family family, std::string_view prefix, std::string_view from,
+                    const std::function<bool(std::string_view key, std::string_view value)>& visit) const;
+
+  class Batch {
+   public:
+    explicit Batch(Store& store);
+    void Put(Family family, std::string_view key, std::string_view value);
+    void Delete(Family family, std::string_view key);
+
+   private:
+    friend class Store;
+    Store& store_;
+    rocksdb::WriteBatch batch_;
+  };
+
+  // Writes all of it or nothing and returns when it is on disk.
+  absl::Status WriteSynced(Batch& batch);
+
+  // Writes without waiting for the disk: only for what can be made again from the rest.
+  absl::Status WriteUnsynced(Batch& batch);
+
+  // Removes every older copy of a deleted key of `family` from the files of the database.
+  absl::Status Purge(Family family, std::string_view key);
+
+ private:
+  Store() = default;
+  rocksdb::ColumnFamilyHandle* Handle(Family family) const { return handles_[static_cast<size_t>(family)]; }
+
+  std::unique_ptr<rocksdb::DB> db_;
+  std::vector<rocksdb::ColumnFamilyHandle*> handles_;  // owned by db_ through us: destroyed before it
+};
+
+}  // namespace retort::ledger::internal
+
+#endif  // LEDGER_INTERNAL_STORE_H_
