@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "ledger/signing.h"
 #include "retort/jobs/v1/jobs.grpc.pb.h"
+#include "services/jobs/job_context.h"
 #include "services/jobs/peers.h"
 #include "services/jobs/training.h"
 
@@ -38,6 +39,8 @@ struct JobsServiceOptions {
   TrainerProgram trainer;
   // Jobs that are worked on at the same time; further ones wait in QUEUED. One of them trains at a time.
   int active_jobs_max = 8;
+  // How often things are tried before a job fails.
+  Patience patience;
   // Streams of WatchJob at the same time; each holds a thread.
   int watchers_max = 64;
   std::chrono::milliseconds heartbeat = std::chrono::seconds(15);
@@ -51,8 +54,9 @@ class JobsService final : public v1::JobsService::Service {
   static absl::StatusOr<std::unique_ptr<JobsService>> Open(JobsServiceOptions options);
   ~JobsService() override;
 
-  // Begins to work on the jobs that have not ended. Peers need not be up yet: jobs wait for them.
-  void Start();
+  // Begins to work on the jobs that have not ended. Peers need not be up yet: jobs wait for them. DataLoss or Unavailable
+  // when the stored jobs cannot be read.
+  absl::Status Start();
 
   // Ends all work within about `grace`: calls in flight may finish, then they are cancelled; a trainer is asked to
   // stop at its next checkpoint and killed after that. Nothing is lost: the next Start goes on. Ends watches. Called by

@@ -55,7 +55,8 @@ class JobStore {
   ~JobStore();
 
   // Stores a new job with its prompts: sets create_time, update_time, etag and revision 1. AlreadyExists when the name
-  // is taken, or when another job that may still be released has the same student's name.
+  // is taken, or when another job that may still be released has the same student's name. A request that was answered
+  // before gives that answer.
   absl::StatusOr<v1::Job> Create(v1::JobRecord record, const v1::PromptSet& prompts, const RequestKey& request);
 
   // The answer that a request got before: nullopt for a new request, InvalidArgument with REQUEST_ID_REUSED when the id
@@ -69,7 +70,8 @@ class JobStore {
   absl::StatusOr<v1::PromptSet> ReadPrompts(const std::string& uid) const;
 
   // Applies `change` to the newest revision and stores it as the next, with a new etag and update_time, and `event` for
-  // watchers. An error of `change` is returned and nothing is stored. `change` must not call the store.
+  // watchers. An error of `change` is returned and nothing is stored. `change` must not call the store. For a request
+  // that was answered before, the record holds the job as it was answered, and nothing is changed.
   absl::StatusOr<v1::JobRecord> Change(const std::string& name, std::string_view event,
                                        const std::function<absl::Status(v1::JobRecord&)>& change,
                                        const RequestKey& request = {});
@@ -83,8 +85,10 @@ class JobStore {
   // The name of the job that released, or will release, projects/{project}/students/{student}. NotFound.
   absl::StatusOr<std::string> JobOfStudent(const std::string& student) const;
 
-  // Writes intents, one for each pair of prompt index and intent, in one synced write.
-  absl::Status WriteIntents(const std::string& uid, const std::vector<std::pair<int32_t, v1::SampleIntent>>& intents);
+  // Writes intents, one for each pair of prompt index and intent, in one synced write; with a request id, also that
+  // this request has begun, so that the id cannot return with another body.
+  absl::Status WriteIntents(const std::string& uid, const std::vector<std::pair<int32_t, v1::SampleIntent>>& intents,
+                            const RequestKey& request = {});
 
   // All intents of a job by prompt index.
   absl::StatusOr<std::vector<std::pair<int32_t, v1::SampleIntent>>> ReadIntents(const std::string& uid) const;
@@ -92,6 +96,9 @@ class JobStore {
   // At most `limit` revisions after `revision`, in order. OutOfRange when some of them are no longer kept, or when
   // `revision` is newer than the job.
   absl::StatusOr<std::vector<v1::JobEvent>> EventsAfter(const std::string& uid, int64_t revision, int limit) const;
+
+  // A secret of this store, 32 bytes, made with it: seals page and resume tokens that survive a restart.
+  const std::string& token_key() const;
 
   // Returns when a job may have changed, when `timeout` has passed, or after WakeWatchers, whichever is first.
   void WaitForChange(uint64_t seen, std::chrono::milliseconds timeout) const;

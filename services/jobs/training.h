@@ -24,6 +24,7 @@ struct TrainerProgram {
   std::string key_file;        // signing key of the trainer role (ledger/signing.h)
   std::string ledger_address;  // host:port
   services::TlsPaths tls;      // the client's side towards the ledger
+  std::string tokenizer_gguf;  // file whose tokenizer students have; empty means the embedded teacher's
   // Tokenizer of students whose teacher does not report token ids: the embedded one.
   std::string tokenizer_sha256;  // lower-case hex
   int64_t vocabulary_size = 0;
@@ -42,9 +43,10 @@ absl::StatusOr<student::TrainingManifest> ManifestOf(const v1::JobRecord& record
 absl::StatusOr<std::filesystem::path> PrepareRunFolder(const std::filesystem::path& folder,
                                                        const student::TrainingManifest& manifest);
 
-// The arguments of retort-train.
+// The arguments of retort-train (services/train/README.md). `log_vkey` is the key of the project's log.
 std::vector<std::string> TrainerArguments(const v1::JobRecord& record, const std::string& run,
-                                          const std::filesystem::path& folder, const TrainerProgram& program);
+                                          const std::filesystem::path& folder, const std::string& log_vkey,
+                                          const TrainerProgram& program);
 
 }  // namespace retort::jobs
 

@@ -1,0 +1,152 @@
+#include "services/jobs/runner.h"
+
+#include <algorithm>
+#include <iostream>
+
+#include "services/edge/status.h"
+#include "services/jobs/dataset_step.h"
+#include "services/jobs/extraction.h"
+#include "services/jobs/preflight.h"
+#include "services/jobs/release.h"
+#include "services/jobs/training_step.h"
+
+namespace retort::jobs {
+namespace {
+
+absl::StatusOr<StepEnd> RunStage(JobContext& job, const v1::JobRecord& record) {
+  switch (record.stage()) {
+    case v1::JobRecord::STAGE_PREFLIGHT:
+      return Preflight(job, record);
+    case v1::JobRecord::STAGE_EXTRACTION:
+      return Extract(job, record);
+    case v1::JobRecord::STAGE_DATASET:
+      return FreezeDataset(job, record);
+    case v1::JobRecord::STAGE_TRAINING:
+      return Train(job, record);
+    case v1::JobRecord::STAGE_RELEASE:
+      return Release(job, record);
+    default:
+      return absl::InternalError("the job's stored stage is unknown");
+  }
+}
+
+bool IsResting(v1::Job::State state) {
+  return state == v1::Job::STATE_SUCCEEDED || state == v1::Job::STATE_FAILED || state == v1::Job::STATE_CANCELLED ||
+         state == v1::Job::STATE_AWAITING_REVIEW;
+}
+
+void SetState(v1::JobRecord& record, v1::Job::State state, ErrorReason reason, const std::string& message) {
+  v1::Job& job = *record.mutable_job();
+  job.set_state(state);
+  job.set_state_reason(reason == ERROR_REASON_UNSPECIFIED ? "" : ErrorReason_Name(reason));
+  job.set_state_message(message);
+}
+
+// The reason that a job shows for an error without one.
+ErrorReason ReasonFor(const absl::Status& status) {
+  if (const ErrorReason reason = services::ReasonOf(status); reason != ERROR_REASON_UNSPECIFIED) return reason;
+  if (absl::IsUnavailable(status)) return PEER_UNAVAILABLE;
+  if (absl::IsDataLoss(status)) return LEDGER_CORRUPT;
+  return INTERNAL;
+}
+
+}  // namespace
+
+JobRunner::JobRunner(Workplace& place, int active_jobs_max) : place_(place), threads_max_(active_jobs_max) {}
+
+JobRunner::~JobRunner() { Stop(std::chrono::milliseconds(0)); }
+
+absl::Status JobRunner::Start() {
+  auto unfinished = place_.store->Unfinished();
+  if (!unfinished.ok()) return unfinished.status();
+  std::lock_guard lock(mutex_);
+  for (std::string& name : *unfinished) {
+    if (std::find(queue_.begin(), queue_.end(), name) == queue_.end()) queue_.push_back(std::move(name));
+  }
+  for (int i = 0; i < threads_max_; ++i) threads_.emplace_back([this] { Work(); });
+  return absl::OkStatus();
+}
+
+void JobRunner::Add(const std::string& job) {
+  std::lock_guard lock(mutex_);
+  if (active_.count(job) != 0) {
+    again_.insert(job);
+    return;
+  }
+  if (std::find(queue_.begin(), queue_.end(), job) == queue_.end()) queue_.push_back(job);
+  changed_.notify_one();
+}
+
+void JobRunner::Cancel(const std::string& job) {
+  {
+    std::lock_guard lock(mutex_);
+    if (const auto active = active_.find(job); active != active_.end()) active->second->Raise(StopSignal::Kind::kCancel);
+  }
+  Add(job);
+}
+
+void JobRunner::Stop(std::chrono::milliseconds grace) {
+  std::unique_lock lock(mutex_);
+  stopping_ = true;
+  for (auto& [name, stop] : active_) stop->Raise(StopSignal::Kind::kShutdown);
+  changed_.notify_all();
+  changed_.wait_for(lock, grace, [&] { return active_.empty(); });
+  for (auto& [name, stop] : active_) stop->Raise(StopSignal::Kind::kAbort);
+  std::vector<std::thread> threads = std::move(threads_);
+  threads_.clear();
+  lock.unlock();
+  for (std::thread& thread : threads) thread.join();
+}
+
+void JobRunner::Work() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+    if (stopping_) return;
+    const std::string name = queue_.front();
+    queue_.pop_front();
+    StopSignal& stop = *(active_[name] = std::make_unique<StopSignal>());
+    lock.unlock();
+    RunJob(name, stop);
+    lock.lock();
+    active_.erase(name);
+    if (again_.erase(name) != 0) queue_.push_back(name);
+    changed_.notify_all();
+  }
+}
+
+void JobRunner::RunJob(const std::string& name, StopSignal& stop) {
+  JobContext job(place_, stop, name);
+  for (;;) {
+    auto record = place_.store->Read(name);
+    absl::Status problem = record.status();
+    if (record.ok()) {
+      if (IsResting(record->job().state())) return;
+      if (record->job().state() == v1::Job::STATE_CANCELLING) {
+        problem = job.Change("cancelled", [](v1::JobRecord& stored) {
+                       SetState(stored, v1::Job::STATE_CANCELLED, ERROR_REASON_UNSPECIFIED,
+                                "what the teacher had answered is in the ledger");
+                     }).status();
+        if (problem.ok()) return;
+      } else {
+        auto end = RunStage(job, *record);
+        if (end.ok() && *end == StepEnd::kNext) continue;
+        if (end.ok()) return;
+        if (stop.kind() >= StopSignal::Kind::kShutdown) return;
+        if (stop.kind() == StopSignal::Kind::kCancel) continue;  // the record says CANCELLING
+        problem = job.Change("failed", [&](v1::JobRecord& stored) {
+                       const bool cancelling = stored.job().state() == v1::Job::STATE_CANCELLING;
+                       SetState(stored, cancelling ? v1::Job::STATE_CANCELLED : v1::Job::STATE_FAILED,
+                                ReasonFor(end.status()), std::string(end.status().message()));
+                     }).status();
+        if (problem.ok()) return;
+      }
+    }
+    if (stop.kind() >= StopSignal::Kind::kShutdown) return;
+    // Only a broken database gets here; the job keeps its last good state until the server is started again.
+    std::cerr << "jobs: " << name << " cannot go on: " << problem.message() << std::endl;
+    return;
+  }
+}
+
+}  // namespace retort::jobs

@@ -1,0 +1,283 @@
+#include "services/jobs/training_step.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <optional>
+#include <utility>
+
+#include "services/edge/status.h"
+#include "services/jobs/launcher.h"
+#include "services/jobs/trainer_event.h"
+
+namespace retort::jobs {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using LedgerStub = ledger::v1::LedgerService::StubInterface;
+
+constexpr std::chrono::milliseconds kProgressEvery(100);
+constexpr std::chrono::milliseconds kTurnEvery(100);
+
+absl::Status Failed(std::string message) {
+  return services::WithReason(absl::InternalError(std::move(message)), TRAINING_FAILED);
+}
+
+bool IsFinished(const v1::JobRecord& record, const std::string& run) {
+  for (const v1::FinishedRun& finished : record.finished_runs()) {
+    if (finished.run() == run) return true;
+  }
+  return false;
+}
+
+// An error that another launch cannot mend.
+bool IsFinal(const TrainerError& error) {
+  return error.code == "INVALID_ARGUMENT" || error.code == "FAILED_PRECONDITION" || error.code == "DATA_LOSS" ||
+         error.code == "NOT_FOUND" || error.code == "PERMISSION_DENIED";
+}
+
+// One launch of the trainer, and what it says, written onto the job.
+class Launch {
+ public:
+  Launch(JobContext& job, const v1::JobRecord& record, std::string run)
+      : job_(job),
+        run_(std::move(run)),
+        finished_steps_(static_cast<int64_t>(record.finished_runs_size()) * record.job().spec().training().steps()),
+        started_(Clock::now()) {}
+
+  void OnLine(std::string_view line) {
+    auto event = ParseTrainerEvent(line);
+    if (!event.ok()) return;  // a newer trainer may say more than is known here; its log keeps everything
+    std::visit([this](const auto& e) { On(e); }, *event);
+  }
+
+  // Writes what was held back.
+  void Flush() {
+    if (dirty_) Write("");
+  }
+
+  const std::optional<TrainerError>& error() const { return error_; }
+  const std::optional<TrainerFinished>& finished() const { return finished_; }
+  // True when this launch wrote a checkpoint beyond the one that it went on from.
+  bool advanced() const { return advanced_; }
+
+  // Seconds since the last step; 0 when there was none in this launch.
+  double EvaluationSeconds() const {
+    if (trained_ == Clock::time_point()) return 0;
+    return std::chrono::duration<double>(Clock::now() - trained_).count();
+  }
+
+ private:
+  void On(const TrainerStarted& e) {
+    resumed_step_ = e.resumed_step;
+    Change("training " + run_ + (e.resumed_step > 0 ? " goes on at step " + std::to_string(e.resumed_step) : " begins"),
+           [&](v1::JobRecord& stored) {
+             v1::Progress& progress = *stored.mutable_job()->mutable_progress();
+             progress.set_training_run(run_);
+             progress.set_student_parameters(e.parameters);
+             progress.set_student_active_parameters(e.active_parameters);
+             progress.set_steps_done(finished_steps_ + e.resumed_step);
+           });
+  }
+
+  void On(const TrainerStep& e) {
+    last_step_ = e;
+    tokens_ += e.tokens;
+    dirty_ = true;
+    if (e.step >= e.steps) trained_ = Clock::now();
+    if (Clock::now() - written_ < kProgressEvery && e.step < e.steps) return;
+    char text[96];
+    snprintf(text, sizeof text, "%s step %lld of %lld, loss %.4f", run_.c_str(), static_cast<long long>(e.step),
+             static_cast<long long>(e.steps), e.loss);
+    Write(text);
+  }
+
+  void On(const TrainerCheckpoint& e) {
+    if (e.step > resumed_step_) advanced_ = true;
+    Write(run_ + " checkpoint " + e.digest.substr(0, 12) + " at step " + std::to_string(e.step));
+  }
+
+  void On(const TrainerQuality& e) {
+    Flush();
+    // Before the first step a trainer measures the untrained student; that is still the training of the run.
+    const bool evaluating = last_step_.steps > 0 && last_step_.step >= last_step_.steps;
+    Change("measured " + e.student, [&](v1::JobRecord& stored) {
+      v1::Job& job = *stored.mutable_job();
+      auto place = std::find_if(job.mutable_quality()->begin(), job.mutable_quality()->end(),
+                                [&](const v1::Quality& quality) { return quality.student() == e.student; });
+      v1::Quality& quality = place == job.mutable_quality()->end() ? *job.add_quality() : *place;
+      quality.set_student(e.student);
+      quality.set_kl(e.kl);
+      quality.set_agreement(e.agreement);
+      quality.set_perplexity(e.perplexity);
+      quality.set_tokens(e.tokens);
+      if (evaluating) Advance(stored, v1::JobRecord::STAGE_TRAINING, v1::Job::STATE_EVALUATING);
+    });
+  }
+
+  void On(const TrainerFinished& e) { finished_ = e; }
+  void On(const TrainerError& e) { error_ = e; }
+
+  void Write(const std::string& text) {
+    const auto now = Clock::now();
+    const double seconds = std::chrono::duration<double>(now - std::exchange(started_, now)).count();
+    const int64_t tokens = std::exchange(tokens_, 0);
+    dirty_ = false;
+    written_ = now;
+    Change(text, [&](v1::JobRecord& stored) {
+      if (last_step_.steps > 0 && last_step_.step < last_step_.steps) {
+        Advance(stored, v1::JobRecord::STAGE_TRAINING, v1::Job::STATE_TRAINING);
+      }
+      v1::Progress& progress = *stored.mutable_job()->mutable_progress();
+      if (last_step_.steps > 0) {
+        progress.set_steps_done(finished_steps_ + last_step_.step);
+        progress.set_loss(last_step_.loss);
+      }
+      progress.set_training_tokens(progress.training_tokens() + tokens);
+      progress.set_training_seconds(progress.training_seconds() + seconds);
+    });
+  }
+
+  // What cannot be stored now is only progress; the job's own steps notice a store that does not write.
+  void Change(std::string_view text, const std::function<void(v1::JobRecord&)>& change) {
+    job_.Change(text, change).IgnoreError();
+  }
+
+  JobContext& job_;
+  const std::string run_;
+  const int64_t finished_steps_;
+  Clock::time_point started_;  // of the seconds that are not yet on the job
+  Clock::time_point written_;
+  Clock::time_point trained_;  // when the last step ended
+  TrainerStep last_step_;
+  int64_t tokens_ = 0;
+  int64_t resumed_step_ = 0;
+  bool dirty_ = false, advanced_ = false;
+  std::optional<TrainerError> error_;
+  std::optional<TrainerFinished> finished_;
+
+};
+
+// Waits for the machine's one training place.
+absl::StatusOr<std::unique_lock<std::timed_mutex>> TakeTurn(JobContext& job) {
+  std::unique_lock turn(job.place().training, std::try_to_lock);
+  if (turn.owns_lock()) return turn;
+  auto said = job.Change("waiting for another job's training to end", [](v1::JobRecord& stored) {
+    stored.mutable_job()->set_state_message("waiting for another job's training to end");
+  });
+  if (!said.ok()) return said.status();
+  while (!turn.try_lock_for(kTurnEvery)) {
+    if (job.stop().raised()) return absl::CancelledError("stopped");
+  }
+  return turn;
+}
+
+absl::StatusOr<std::string> LogKey(JobContext& job) {
+  ledger::v1::GetCheckpointRequest request;
+  request.set_name(job.project() + "/ledgers/main");
+  auto checkpoint = job.Ask("ledger", *job.place().peers->ledger, &LedgerStub::GetCheckpoint, request);
+  if (!checkpoint.ok()) return checkpoint.status();
+  return checkpoint->vkey();
+}
+
+// One launch to its end. OK with true: the run has finished; with false: launch again.
+absl::StatusOr<bool> LaunchOnce(JobContext& job, const v1::JobRecord& record, const std::string& run) {
+  const TrainerProgram& program = job.place().trainer;
+  const std::filesystem::path folder = job.place().runs_dir / record.job().uid() / run;
+  auto manifest = ManifestOf(record, run, program);
+  if (!manifest.ok()) return Failed("manifest of run " + run + ": " + std::string(manifest.status().message()));
+  if (auto prepared = PrepareRunFolder(folder, *manifest); !prepared.ok()) return prepared.status();
+  auto log_vkey = LogKey(job);
+  if (!log_vkey.ok()) return log_vkey.status();
+
+  Launch launch(job, record, run);
+  ProgramRun child;
+  child.program = program.program;
+  child.arguments = TrainerArguments(record, run, folder, *log_vkey, program);
+  child.stderr_path = (folder / "train.log").string();
+  child.should_stop = [&] { return job.stop().raised(); };
+  child.on_line = [&](std::string_view line) { launch.OnLine(line); };
+  auto end = RunProgram(child);
+  if (!end.ok()) return Failed("the trainer could not be started: " + std::string(end.status().message()));
+  launch.Flush();
+  if (launch.finished().has_value() && end->signal == 0 && end->exit_code == 0) {
+    const TrainerFinished& finished = *launch.finished();
+    auto changed = job.Change("run " + run + " has finished", [&](v1::JobRecord& stored) {
+      v1::FinishedRun& row = *stored.add_finished_runs();
+      row.set_run(run);
+      row.set_step(finished.step);
+      row.set_checkpoint_digest(finished.digest);
+      row.set_entry(finished.entry);
+      row.set_student_dir(finished.student_dir);
+      stored.set_failed_launches(0);
+      v1::Progress& progress = *stored.mutable_job()->mutable_progress();
+      progress.set_evaluation_seconds(progress.evaluation_seconds() + launch.EvaluationSeconds());
+    });
+    if (!changed.ok()) return changed.status();
+    return true;
+  }
+  if (job.stop().raised()) return absl::CancelledError("stopped");
+
+  std::string why = "retort-train ended with " + end->Describe();
+  if (launch.error().has_value()) why += ", " + launch.error()->code + ": " + launch.error()->message;
+  auto changed = job.Change(why, [&](v1::JobRecord& stored) {
+    stored.set_failed_launches(launch.advanced() ? 1 : stored.failed_launches() + 1);
+  });
+  if (!changed.ok()) return changed.status();
+  const int failures = changed->failed_launches();
+  const bool final = launch.error().has_value() && IsFinal(*launch.error());
+  if (final || failures >= job.place().patience.failed_launches_max) {
+    return Failed(why + "; launches without a new checkpoint: " + std::to_string(failures));
+  }
+  if (job.stop().SleepUnless(StopSignal::Kind::kCancel, job.place().patience.pauses.Before(failures))) {
+    return absl::CancelledError("stopped");
+  }
+  return false;
+}
+
+absl::Status TrainRuns(JobContext& job, const v1::JobRecord& record) {
+  auto turn = TakeTurn(job);
+  if (!turn.ok()) return turn.status();
+  const std::vector<std::string> runs = RunsOf(record);
+  for (const std::string& run : runs) {
+    for (;;) {
+      auto now = job.Change("", [&](v1::JobRecord& stored) {
+        Advance(stored, v1::JobRecord::STAGE_TRAINING, v1::Job::STATE_TRAINING);
+        v1::Progress& progress = *stored.mutable_job()->mutable_progress();
+        progress.set_training_run(run);
+        progress.set_steps_total(static_cast<int64_t>(runs.size()) * stored.job().spec().training().steps());
+      });
+      if (!now.ok()) return now.status();
+      if (IsFinished(*now, run)) break;
+      if (job.stop().raised()) return absl::CancelledError("stopped");
+      if (auto finished = LaunchOnce(job, *now, run); !finished.ok()) return finished.status();
+    }
+  }
+  return job
+      .Change("every run has finished",
+              [&](v1::JobRecord& stored) {
+                for (const v1::FinishedRun& run : stored.finished_runs()) {
+                  if (run.run() == runs.front()) stored.mutable_job()->mutable_entries()->set_training_finish(run.entry());
+                }
+                Advance(stored, v1::JobRecord::STAGE_RELEASE, v1::Job::STATE_EVALUATING);
+              })
+      .status();
+}
+
+}  // namespace
+
+absl::StatusOr<StepEnd> Train(JobContext& job, const v1::JobRecord& record) {
+  const absl::Status status = TrainRuns(job, record);
+  switch (job.stop().kind()) {
+    case StopSignal::Kind::kShutdown:
+    case StopSignal::Kind::kAbort:
+      return StepEnd::kShutDown;
+    case StopSignal::Kind::kCancel:
+      return StepEnd::kNext;
+    case StopSignal::Kind::kNone:
+      break;
+  }
+  if (!status.ok()) return status;
+  return StepEnd::kNext;
+}
+
+}  // namespace retort::jobs

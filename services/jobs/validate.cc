@@ -1,0 +1,226 @@
+#include "services/jobs/validate.h"
+
+#include <cmath>
+#include <set>
+#include <string>
+
+#include "ledger/uuid.h"
+#include "services/edge/page_token.h"
+#include "services/edge/resource_name.h"
+#include "services/edge/status.h"
+
+namespace retort::jobs {
+namespace {
+
+using services::InvalidField;
+
+constexpr size_t kDisplayNameBytesMax = 200;
+constexpr size_t kListedBytesMax = 256;      // a licence, an authorisation
+constexpr int kAuthorisationsMax = 64;
+constexpr int kMessagesMax = 64;
+constexpr size_t kMessageBytesMax = 256 * 1024;
+constexpr uint64_t kSeedMax = (uint64_t{1} << 53) - 1;  // statements hold integers that JSON readers keep exactly
+constexpr size_t kStopBytesMax = 64;
+constexpr int kStopsMax = 4;
+
+#define RETURN_IF_ERROR(expression)                    \
+  do {                                                 \
+    if (absl::Status status_ = (expression); !status_.ok()) return status_; \
+  } while (false)
+
+absl::Status InRange(std::string_view field, int64_t value, int64_t low, int64_t high) {
+  if (value >= low && value <= high) return absl::OkStatus();
+  return InvalidField(field, std::to_string(value), std::to_string(low) + " to " + std::to_string(high));
+}
+
+absl::Status InRange(std::string_view field, double value, double low, double high, bool low_included,
+                     std::string_view wanted) {
+  const bool above = low_included ? value >= low : value > low;
+  if (std::isfinite(value) && above && value <= high) return absl::OkStatus();
+  return InvalidField(field, std::to_string(value), wanted);
+}
+
+absl::Status NotLonger(std::string_view field, std::string_view text, size_t bytes_max) {
+  if (text.size() <= bytes_max) return absl::OkStatus();
+  return InvalidField(field, std::to_string(text.size()) + " bytes", "at most " + std::to_string(bytes_max) + " bytes");
+}
+
+bool IsPromptId(std::string_view id) {
+  if (id.empty() || id.size() > 63) return false;
+  for (const char c : id) {
+    if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-')) return false;
+  }
+  return true;
+}
+
+absl::Status ValidatePrompts(const v1::JobSpec& spec) {
+  RETURN_IF_ERROR(InRange("spec.prompts", int64_t{spec.prompts_size()}, 1, kPromptsMax));
+  std::set<std::string_view> ids;
+  bool train = false;
+  for (int i = 0; i < spec.prompts_size(); ++i) {
+    const v1::Prompt& prompt = spec.prompts(i);
+    const std::string field = "spec.prompts[" + std::to_string(i) + "]";
+    if (!IsPromptId(prompt.id())) return InvalidField(field + ".id", prompt.id(), "[a-z0-9-]{1,63}");
+    if (!ids.insert(prompt.id()).second) return InvalidField(field + ".id", prompt.id(), "an id that no other prompt has");
+    // The text itself is never shown.
+    if (prompt.text().empty()) return InvalidField(field + ".text", "", "the user turn");
+    RETURN_IF_ERROR(NotLonger(field + ".text", prompt.text(), kPromptBytesMax));
+    RETURN_IF_ERROR(NotLonger(field + ".system", prompt.system(), kPromptBytesMax));
+    if (prompt.split() == "held_out") continue;
+    if (!prompt.split().empty() && prompt.split() != "train") {
+      return InvalidField(field + ".split", prompt.split(), "train, held_out or nothing");
+    }
+    train = true;
+  }
+  if (!train) return InvalidField("spec.prompts", "held_out prompts only", "at least one prompt of split train");
+  return absl::OkStatus();
+}
+
+absl::Status ValidateStudent(const v1::StudentSpec& student) {
+  if (!services::IsReleaseName(student.name())) {
+    return InvalidField("spec.student.name", student.name(), "[A-Za-z0-9][A-Za-z0-9._-]{0,95}");
+  }
+  if (student.shape() != "unit" && student.shape() != "nano" && student.shape() != "small") {
+    return InvalidField("spec.student.shape", student.shape(), "unit, nano or small");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateTraining(const v1::TrainingSpec& training) {
+  RETURN_IF_ERROR(InRange("spec.training.steps", int64_t{training.steps()}, 1, 1'000'000));
+  RETURN_IF_ERROR(InRange("spec.training.sequence_length", int64_t{training.sequence_length()}, 64, 8192));
+  RETURN_IF_ERROR(InRange("spec.training.batch_tokens", int64_t{training.batch_tokens()}, 64, 1'048'576));
+  if (training.batch_tokens() % training.sequence_length() != 0) {
+    return InvalidField("spec.training.batch_tokens", std::to_string(training.batch_tokens()),
+                        "a multiple of sequence_length " + std::to_string(training.sequence_length()));
+  }
+  RETURN_IF_ERROR(
+      InRange("spec.training.learning_rate", training.learning_rate(), 1e-8, 1, true, "0.00000001 to 1"));
+  RETURN_IF_ERROR(InRange("spec.training.warmup_steps", int64_t{training.warmup_steps()}, 0, training.steps()));
+  RETURN_IF_ERROR(
+      InRange("spec.training.cross_entropy_weight", training.cross_entropy_weight(), 0, 1, true, "0 to 1"));
+  RETURN_IF_ERROR(InRange("spec.training.weight_decay", training.weight_decay(), 0, 1, true, "0 to 1"));
+  if (training.seed() > kSeedMax) {
+    return InvalidField("spec.training.seed", std::to_string(training.seed()), "0 to 9007199254740991");
+  }
+  RETURN_IF_ERROR(InRange("spec.training.threads", int64_t{training.threads()}, 0, 1024));
+  return InRange("spec.training.checkpoint_every", int64_t{training.checkpoint_every()}, 0, training.steps());
+}
+
+absl::Status Matches(std::string_view field, const std::string& value, std::string_view pattern) {
+  return services::ParseResourceName(field, value, pattern).status();
+}
+
+}  // namespace
+
+absl::Status ValidateRequestId(std::string_view request_id) {
+  if (request_id.empty() || ledger::IsUuid(request_id)) return absl::OkStatus();
+  return InvalidField("request_id", request_id, "a UUID in lower case, or nothing");
+}
+
+absl::Status ValidateSampling(std::string_view field, const teacher::v1::Sampling& sampling) {
+  const std::string prefix = std::string(field) + ".";
+  RETURN_IF_ERROR(InRange(prefix + "temperature", sampling.temperature(), 0, 2, true, "0 to 2"));
+  RETURN_IF_ERROR(InRange(prefix + "top_p", sampling.top_p(), 0, 1, false, "above 0, at most 1"));
+  if (sampling.seed() > kSeedMax) {
+    return InvalidField(prefix + "seed", std::to_string(sampling.seed()), "0 to 9007199254740991");
+  }
+  RETURN_IF_ERROR(InRange(prefix + "max_tokens", int64_t{sampling.max_tokens()}, 1, 8192));
+  RETURN_IF_ERROR(InRange(prefix + "top_logprobs", int64_t{sampling.top_logprobs()}, 0, 64));
+  RETURN_IF_ERROR(InRange(prefix + "stop", int64_t{sampling.stop_size()}, 0, kStopsMax));
+  for (int i = 0; i < sampling.stop_size(); ++i) {
+    const std::string stop = prefix + "stop[" + std::to_string(i) + "]";
+    if (sampling.stop(i).empty()) return InvalidField(stop, "", "1 to 64 bytes");
+    RETURN_IF_ERROR(NotLonger(stop, sampling.stop(i), kStopBytesMax));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateSpec(const v1::JobSpec& spec) {
+  if (const size_t bytes = spec.ByteSizeLong(); bytes > kSpecBytesMax) {
+    return InvalidField("spec", std::to_string(bytes) + " bytes", "at most 3145728 bytes");
+  }
+  RETURN_IF_ERROR(NotLonger("spec.display_name", spec.display_name(), kDisplayNameBytesMax));
+  if (!services::IsResourceId(spec.teacher())) {
+    return InvalidField("spec.teacher", spec.teacher(), "the id of a teacher, [a-z]([a-z0-9-]{0,61}[a-z0-9])?");
+  }
+  if (!spec.has_purpose()) return InvalidField("spec.purpose", "nothing", "what the student is for");
+  RETURN_IF_ERROR(NotLonger("spec.prompt_licence", spec.prompt_licence(), kListedBytesMax));
+  RETURN_IF_ERROR(InRange("spec.authorisations", int64_t{spec.authorisations_size()}, 0, kAuthorisationsMax));
+  for (const std::string& id : spec.authorisations()) {
+    if (id.empty()) return InvalidField("spec.authorisations", "", "ids that are not empty");
+    RETURN_IF_ERROR(NotLonger("spec.authorisations", id, kListedBytesMax));
+  }
+  if (!spec.prompts_file().empty()) {
+    return InvalidField("spec.prompts_file", spec.prompts_file(), "nothing: the client reads the file into prompts");
+  }
+  if (!spec.has_sampling()) return InvalidField("spec.sampling", "nothing", "how the teacher samples");
+  RETURN_IF_ERROR(ValidateSampling("spec.sampling", spec.sampling()));
+  RETURN_IF_ERROR(InRange("spec.concurrency", int64_t{spec.concurrency()}, 0, kConcurrencyMax));
+  if (!spec.extract_only()) {
+    if (!spec.has_student()) return InvalidField("spec.student", "nothing", "a student, or extract_only");
+    if (!spec.has_training()) return InvalidField("spec.training", "nothing", "how to train, or extract_only");
+  }
+  if (spec.has_student()) RETURN_IF_ERROR(ValidateStudent(spec.student()));
+  if (spec.has_training()) RETURN_IF_ERROR(ValidateTraining(spec.training()));
+  if (spec.has_student() && spec.purpose().has_name() && spec.purpose().name() != spec.student().name()) {
+    return InvalidField("spec.purpose.name", spec.purpose().name(), "nothing, or the name of spec.student");
+  }
+  return ValidatePrompts(spec);
+}
+
+absl::Status Validate(const v1::CreateJobRequest& request) {
+  RETURN_IF_ERROR(Matches("parent", request.parent(), "projects/*"));
+  if (!request.job_id().empty() && (!services::IsResourceId(request.job_id()) || request.job_id() == "ask")) {
+    return InvalidField("job_id", request.job_id(), "[a-z]([a-z0-9-]{0,61}[a-z0-9])?, and not 'ask', or nothing");
+  }
+  RETURN_IF_ERROR(ValidateRequestId(request.request_id()));
+  if (!request.has_spec()) return InvalidField("spec", "nothing", "a job");
+  return ValidateSpec(request.spec());
+}
+
+absl::Status Validate(const v1::GetJobRequest& request) { return Matches("name", request.name(), "projects/*/jobs/*"); }
+
+absl::Status Validate(const v1::ListJobsRequest& request) {
+  RETURN_IF_ERROR(Matches("parent", request.parent(), "projects/*"));
+  return services::PageSize(request.page_size()).status();
+}
+
+absl::Status Validate(const v1::CancelJobRequest& request) {
+  RETURN_IF_ERROR(Matches("name", request.name(), "projects/*/jobs/*"));
+  return ValidateRequestId(request.request_id());
+}
+
+absl::Status Validate(const v1::ResumeJobRequest& request) {
+  RETURN_IF_ERROR(Matches("name", request.name(), "projects/*/jobs/*"));
+  return ValidateRequestId(request.request_id());
+}
+
+absl::Status Validate(const v1::WatchJobRequest& request) {
+  return Matches("name", request.name(), "projects/*/jobs/*");
+}
+
+absl::Status Validate(const v1::AskTeacherRequest& request) {
+  RETURN_IF_ERROR(Matches("teacher", request.teacher(), "projects/*/teachers/*"));
+  RETURN_IF_ERROR(ValidateRequestId(request.request_id()));
+  RETURN_IF_ERROR(InRange("messages", int64_t{request.messages_size()}, 1, kMessagesMax));
+  size_t bytes = 0;
+  for (int i = 0; i < request.messages_size(); ++i) {
+    const std::string& role = request.messages(i).role();
+    if (role != "system" && role != "user" && role != "assistant") {
+      return InvalidField("messages[" + std::to_string(i) + "].role", role, "system, user or assistant");
+    }
+    bytes += request.messages(i).content().size();
+  }
+  if (bytes > kMessageBytesMax) {
+    return InvalidField("messages", std::to_string(bytes) + " bytes", "at most 262144 bytes of text");
+  }
+  if (!request.has_sampling()) return InvalidField("sampling", "nothing", "how the teacher samples");
+  return ValidateSampling("sampling", request.sampling());
+}
+
+absl::Status Validate(const v1::DownloadStudentRequest& request) {
+  return Matches("name", request.name(), "projects/*/students/@");
+}
+
+}  // namespace retort::jobs
