@@ -1,0 +1,191 @@
+#include "services/retortd/hosted_roles.h"
+
+#include <grpcpp/grpcpp.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <utility>
+
+#include "ledger/hex.h"
+#include "policy/pack.h"
+#include "services/edge/channel.h"
+#include "services/edge/page_token.h"
+#include "services/jobs/jobs_service.h"
+#include "services/ledger/ledger_service.h"
+#include "services/policy/policy_service.h"
+#include "services/teacher/configured_teachers.h"
+#include "services/teacher/teacher_service.h"
+#include "student/formats/gguf.h"
+#include "student/inference/teacher_gguf.h"
+#include "student/tokenizer/tokenizer.h"
+
+namespace retort::services {
+namespace {
+
+using server::v1::ServerConfig;
+
+absl::Status Led(const char* role, const absl::Status& status) {
+  return absl::Status(status.code(), std::string(role) + ": " + std::string(status.message()));
+}
+
+int64_t NowMicroseconds() {
+  using std::chrono::duration_cast, std::chrono::microseconds, std::chrono::system_clock;
+  return duration_cast<microseconds>(system_clock::now().time_since_epoch()).count();
+}
+
+std::string TrainerBesideThisProgram() {
+  char path[4096];
+  const ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
+  const std::string program(path, length > 0 ? static_cast<size_t>(length) : 0);
+  return program.substr(0, program.rfind('/')) + "/retort-train";
+}
+
+// The tokenizer of students whose teacher reports no token ids. Without the embedded teacher's file such jobs are refused
+// when they come to training; others do not need it.
+absl::Status FillTokenizer(jobs::TrainerProgram& trainer) {
+  auto path = student::FindTeacherGguf();
+  if (path.status().code() == absl::StatusCode::kNotFound) return absl::OkStatus();
+  if (!path.ok()) return path.status();
+  auto file = student::GgufFile::Open(*path);
+  if (!file.ok()) return file.status();
+  auto tokenizer = student::Tokenizer::FromGguf(**file);
+  if (!tokenizer.ok()) return tokenizer.status();
+  trainer.tokenizer_gguf = *path;
+  trainer.tokenizer_sha256 = ledger::HexEncode((*tokenizer)->Digest());
+  trainer.vocabulary_size = (*tokenizer)->vocabulary_size();
+  return absl::OkStatus();
+}
+
+TlsPaths ClientTls(const ServerConfig& config) {
+  return {config.tls().certificate(), config.tls().private_key(), config.tls().authorities()};
+}
+
+}  // namespace
+
+// Members are destroyed from the last to the first: jobs before the logs that a trainer of it may still write to.
+struct HostedRoles::Impl {
+  std::unique_ptr<ledger::SigningKey> log_key;
+  std::unique_ptr<ledger::SigningKey> jobs_key;
+  std::unique_ptr<ProjectLogs> logs;
+  std::unique_ptr<LedgerServiceImpl> ledger;
+  std::unique_ptr<TeacherServiceImpl> teacher;
+  std::unique_ptr<PolicyServiceImpl> policy;
+  std::unique_ptr<jobs::JobsService> jobs;
+
+  absl::Status OpenLedger(const ServerConfig& config);
+  absl::Status OpenTeacher(const ServerConfig& config);
+  absl::Status OpenPolicy(const ServerConfig& config);
+  absl::Status OpenJobs(const ServerConfig& config, const std::set<std::string>& roles);
+};
+
+absl::Status HostedRoles::Impl::OpenLedger(const ServerConfig& config) {
+  auto key = ledger::SigningKey::Load(config.keys().log());
+  if (!key.ok()) return key.status();
+  log_key = std::make_unique<ledger::SigningKey>(*std::move(key));
+  auto vault = LoadVaultKey(config.keys().vault());
+  if (!vault.ok()) return vault.status();
+  ProjectLogsOptions options;
+  options.data_dir = config.data_dir() + "/ledger";
+  options.deployment = config.deployment();
+  options.log_key = log_key.get();
+  options.vault_key = *vault;
+  options.now_us = NowMicroseconds;
+  for (const auto& trusted : config.trusted_keys()) options.trusted_keys.push_back({trusted.role(), trusted.vkey()});
+  logs = std::make_unique<ProjectLogs>(std::move(options));
+  if (auto s = logs->OpenAll(); !s.ok()) return s;
+  ledger = std::make_unique<LedgerServiceImpl>(logs.get(), PageTokens::WithRandomKey());
+  return absl::OkStatus();
+}
+
+absl::Status HostedRoles::Impl::OpenTeacher(const ServerConfig& config) {
+  auto key = ledger::SigningKey::Load(config.keys().teacher());
+  if (!key.ok()) return key.status();
+  auto registry = MakeTeacherRegistry(config.teachers());
+  if (!registry.ok()) return registry.status();
+  teacher = std::make_unique<TeacherServiceImpl>(*std::move(registry), *std::move(key), PageTokens::WithRandomKey(),
+                                                 std::chrono::system_clock::now);
+  return absl::OkStatus();
+}
+
+absl::Status HostedRoles::Impl::OpenPolicy(const ServerConfig& config) {
+  auto key = ledger::SigningKey::Load(config.keys().policy());
+  if (!key.ok()) return key.status();
+  auto packs = policy::PackSet::LoadFolder(config.packs_dir());
+  if (!packs.ok()) return packs.status();
+  policy = std::make_unique<PolicyServiceImpl>(*std::move(packs), *std::move(key), PageTokens::WithRandomKey(),
+                                               std::chrono::system_clock::now);
+  return absl::OkStatus();
+}
+
+absl::Status HostedRoles::Impl::OpenJobs(const ServerConfig& config, const std::set<std::string>& roles) {
+  auto key = ledger::SigningKey::Load(config.keys().jobs());
+  if (!key.ok()) return key.status();
+  jobs_key = std::make_unique<ledger::SigningKey>(*std::move(key));
+  const TlsPaths tls = ClientTls(config);
+  const auto address = [&](const char* role, const std::string& peer) { return roles.count(role) ? config.listen() : peer; };
+  const std::string ledger_address = address("ledger", config.peers().ledger());
+  auto to_ledger = ConnectTo(ledger_address, tls);
+  if (!to_ledger.ok()) return to_ledger.status();
+  auto to_teacher = ConnectTo(address("teacher", config.peers().teacher()), tls);
+  if (!to_teacher.ok()) return to_teacher.status();
+  auto to_policy = ConnectTo(address("policy", config.peers().policy()), tls);
+  if (!to_policy.ok()) return to_policy.status();
+
+  jobs::JobsServiceOptions options;
+  options.data_dir = config.data_dir() + "/jobs";
+  options.peers = {teacher::v1::TeacherService::NewStub(*to_teacher), policy::v1::PolicyService::NewStub(*to_policy),
+                   ledger::v1::LedgerService::NewStub(*to_ledger)};
+  options.signing_key = jobs_key.get();
+  options.trainer.program = config.trainer_program().empty() ? TrainerBesideThisProgram() : config.trainer_program();
+  options.trainer.key_file = config.keys().trainer();
+  options.trainer.ledger_address = ledger_address;
+  options.trainer.tls = tls;
+  if (auto s = FillTokenizer(options.trainer); !s.ok()) return s;
+  auto opened = jobs::JobsService::Open(std::move(options));
+  if (!opened.ok()) return opened.status();
+  jobs = *std::move(opened);
+  return absl::OkStatus();
+}
+
+HostedRoles::HostedRoles(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+HostedRoles::~HostedRoles() = default;
+
+absl::StatusOr<std::unique_ptr<HostedRoles>> HostedRoles::Open(const ServerConfig& config,
+                                                               const std::set<std::string>& roles) {
+  auto impl = std::make_unique<Impl>();
+  if (roles.count("ledger")) {
+    if (auto s = impl->OpenLedger(config); !s.ok()) return Led("ledger", s);
+  }
+  if (roles.count("teacher")) {
+    if (auto s = impl->OpenTeacher(config); !s.ok()) return Led("teacher", s);
+  }
+  if (roles.count("policy")) {
+    if (auto s = impl->OpenPolicy(config); !s.ok()) return Led("policy", s);
+  }
+  if (roles.count("jobs")) {
+    if (auto s = impl->OpenJobs(config, roles); !s.ok()) return Led("jobs", s);
+  }
+  return std::unique_ptr<HostedRoles>(new HostedRoles(std::move(impl)));
+}
+
+std::vector<grpc::Service*> HostedRoles::services() const {
+  std::vector<grpc::Service*> services;
+  for (grpc::Service* service : {static_cast<grpc::Service*>(impl_->ledger.get()),
+                                 static_cast<grpc::Service*>(impl_->teacher.get()),
+                                 static_cast<grpc::Service*>(impl_->policy.get()),
+                                 static_cast<grpc::Service*>(impl_->jobs.get())}) {
+    if (service != nullptr) services.push_back(service);
+  }
+  return services;
+}
+
+absl::Status HostedRoles::Start() {
+  if (impl_->jobs == nullptr) return absl::OkStatus();
+  return impl_->jobs->Start();
+}
+
+void HostedRoles::Stop(std::chrono::milliseconds grace) {
+  if (impl_->jobs) impl_->jobs->Stop(grace);
+}
+
+}  // namespace retort::services

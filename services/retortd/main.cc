@@ -1,0 +1,150 @@
+// retortd: hosts the roles jobs, teacher, policy and ledger, all or some.
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <set>
+#include <string>
+
+#include "google/protobuf/text_format.h"
+#include "services/edge/server.h"
+#include "services/edge/server_config.h"
+#include "services/retortd/dev_config.h"
+#include "services/retortd/hosted_roles.h"
+
+namespace {
+
+using retort::server::v1::ServerConfig;
+
+constexpr auto kDrainGrace = std::chrono::seconds(10);
+
+struct Flags {
+  bool dev = false;
+  bool print_config = false;
+  std::string config, roles, data_dir, listen, packs_dir;
+};
+
+// <folder of this program>/../share/retort/packs: where the build and an installation both put the packs.
+std::string ShippedPacksDir() {
+  char path[4096];
+  const ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
+  const std::string program(path, length > 0 ? static_cast<size_t>(length) : 0);
+  const std::string bin = program.substr(0, program.rfind('/'));
+  return bin.substr(0, bin.rfind('/')) + "/share/retort/packs";
+}
+
+absl::StatusOr<ServerConfig> Configure(const Flags& flags, const std::set<std::string>& roles) {
+  if (flags.dev == !flags.config.empty()) {
+    return absl::InvalidArgumentError("wanted either --dev or --config FILE");
+  }
+  if (flags.dev) {
+    if (roles.size() != 4) return absl::InvalidArgumentError("--roles: --dev hosts all roles; use --config to host some");
+    auto config = retort::services::MakeDevConfig(
+        {.data_dir = flags.data_dir.empty() ? retort::services::DefaultDevDataDir() : flags.data_dir,
+         .listen = flags.listen.empty() ? "127.0.0.1:7443" : flags.listen,
+         .packs_dir = flags.packs_dir.empty() ? ShippedPacksDir() : flags.packs_dir});
+    if (!config.ok()) return config;
+    // Roles of one process name each other's address before the server runs, so port 0 is settled here.
+    if (config->listen().substr(config->listen().rfind(':')) == ":0") {
+      auto port = retort::services::FreeLoopbackPort();
+      if (!port.ok()) return port.status();
+      config->set_listen("127.0.0.1:" + std::to_string(*port));
+    }
+    return config;
+  }
+  for (const auto& [flag, value] : {std::pair{"--data-dir", flags.data_dir},
+                                    {"--listen", flags.listen},
+                                    {"--packs-dir", flags.packs_dir}}) {
+    if (!value.empty()) return absl::InvalidArgumentError(std::string(flag) + ": goes with --dev; --config has its own");
+  }
+  return retort::services::LoadServerConfig(flags.config, roles);
+}
+
+// Blocks SIGTERM and SIGINT in every thread to come and returns a descriptor that reads them.
+int StopSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+absl::Status Serve(const Flags& flags, const ServerConfig& config, const std::set<std::string>& roles) {
+  const int signals = StopSignals();
+  if (signals < 0) return absl::InternalError("no descriptor for signals");
+  auto hosted = retort::services::HostedRoles::Open(config, roles);
+  if (!hosted.ok()) return hosted.status();
+  auto server = retort::services::EdgeServer::Start(
+      {.listen = config.listen(),
+       .tls = {config.tls().certificate(), config.tls().private_key(), config.tls().authorities()},
+       .reflection = config.reflection()},
+      (*hosted)->services());
+  if (!server.ok()) return server.status();
+  if (auto s = (*hosted)->Start(); !s.ok()) return s;
+  const std::string endpoint =
+      config.listen().substr(0, config.listen().rfind(':')) + ":" + std::to_string((*server)->port());
+  if (flags.dev) {
+    if (auto s = retort::services::WriteDevEndpoint(config.data_dir(), endpoint); !s.ok()) return s;
+    std::fprintf(stderr, "retortd: --dev: throw-away keys and certificates, this machine only; not for production\n");
+  }
+  std::string names;
+  for (const auto& role : roles) names += (names.empty() ? "" : ",") + role;
+  std::fprintf(stderr, "retortd: serving %s on %s, state in %s\n", names.c_str(), endpoint.c_str(),
+               config.data_dir().c_str());
+
+  signalfd_siginfo received{};
+  while (read(signals, &received, sizeof(received)) < 0 && errno == EINTR) {
+  }
+  std::fprintf(stderr, "retortd: stopping\n");
+  (*server)->SetServing(false);
+  (*hosted)->Stop(kDrainGrace);
+  (*server)->Drain(kDrainGrace);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Flags flags;
+  flags.roles = "jobs,teacher,policy,ledger";
+  CLI::App app("Hosts the services of Retort.\n\nExamples:\n  retortd --dev\n  retortd --config /etc/retort/retortd.yaml --roles ledger");
+  app.set_version_flag("--version", RETORT_VERSION);
+  app.add_flag("--dev", flags.dev, "All roles on loopback, with keys and certificates made here");
+  app.add_option("--config", flags.config, "YAML of retort.server.v1.ServerConfig");
+  app.add_option("--roles", flags.roles, "Roles that this process hosts, separated by commas")->capture_default_str();
+  app.add_option("--data-dir", flags.data_dir, "With --dev: where state is kept");
+  app.add_option("--listen", flags.listen, "With --dev: 127.0.0.1:port; port 0 picks a free one (default 127.0.0.1:7443)");
+  app.add_option("--packs-dir", flags.packs_dir, "With --dev: policy packs instead of those that come with the program");
+  app.add_flag("--print-config", flags.print_config, "Print the configuration in effect and end; it holds no secret, only paths");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  const auto roles = retort::services::ParseRoles(flags.roles);
+  if (!roles.ok()) {
+    std::fprintf(stderr, "retortd: %s\n", std::string(roles.status().message()).c_str());
+    return 2;
+  }
+  const auto config = Configure(flags, *roles);
+  if (!config.ok()) {
+    std::fprintf(stderr, "retortd: %s\n", std::string(config.status().message()).c_str());
+    return 2;
+  }
+  if (flags.print_config) {
+    std::string text;
+    google::protobuf::TextFormat::PrintToString(*config, &text);
+    std::fputs(text.c_str(), stdout);
+    return 0;
+  }
+  signal(SIGPIPE, SIG_IGN);
+  if (auto s = Serve(flags, *config, *roles); !s.ok()) {
+    std::fprintf(stderr, "retortd: %s\n", std::string(s.message()).c_str());
+    return 1;
+  }
+  return 0;
+}
