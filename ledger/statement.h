@@ -25,7 +25,7 @@ namespace retort::ledger {
 enum class StatementType : uint8_t {
   kCapture = 1,     // signed by a teacher service
   kDecision = 2,    // signed by a policy service
-  kPolicyPack = 3,  // signed by a policy service
+  kPolicyPack = 3,  // signed by a policy or jobs service
   kReview = 4,      // signed by a reviewer
   kDataset = 5,     // signed by the log
   kTraining = 6,    // signed by a trainer
