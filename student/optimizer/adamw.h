@@ -4,8 +4,10 @@
 #define STUDENT_OPTIMIZER_ADAMW_H_
 
 #include <cstdint>
+#include <memory>
 
 #include "student/model/parameters.h"
+#include "student/tensor/isa.h"
 #include "student/threads/thread_pool.h"
 
 namespace retort::student {
@@ -21,7 +23,8 @@ struct AdamWOptions {
 class AdamW {
  public:
   // Moments start at zero. pool must outlive the optimiser.
-  AdamW(std::shared_ptr<const ParameterLayout> layout, const AdamWOptions& options, ThreadPool& pool);
+  AdamW(std::shared_ptr<const ParameterLayout> layout, const AdamWOptions& options, ThreadPool& pool,
+        Isa isa = BestIsa());
 
   // theta -= learning_rate * (m_hat / (sqrt(v_hat) + epsilon) + weight_decay * theta) for every trained
   // tensor. A tensor whose gradient is zero (an expert no token chose) is stepped like any other: its moments
@@ -42,6 +45,7 @@ class AdamW {
  private:
   AdamWOptions options_;
   ThreadPool& pool_;
+  Isa isa_;
   std::int64_t steps_taken_ = 0;
   ParameterSet first_moment_;
   ParameterSet second_moment_;

@@ -1,0 +1,110 @@
+#include "student/optimizer/adamw.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "student/ops/row_kernels.h"
+
+namespace retort::student {
+namespace {
+
+constexpr std::int64_t kLeaf = 4096;           // values summed one after the other, in fp64
+constexpr std::int64_t kValuesPerTask = 1 << 16;  // of one tensor; a multiple of kLeaf
+
+struct Piece {
+  int tensor;
+  std::int64_t first, count;
+};
+
+// All trained tensors in pieces of at most kValuesPerTask, tensors in the order given.
+std::vector<Piece> CutTrained(const ParameterLayout& layout, std::span<const int> order) {
+  std::vector<Piece> pieces;
+  for (const int tensor : order) {
+    const ParameterInfo& info = layout.tensors()[tensor];
+    if (!info.trained()) continue;
+    for (std::int64_t first = 0; first < info.size; first += kValuesPerTask) {
+      pieces.push_back({tensor, first, std::min(kValuesPerTask, info.size - first)});
+    }
+  }
+  return pieces;
+}
+
+// Sum of neighbours, then of neighbours' sums, and so on.
+double TreeSum(std::vector<double>* leaves) {
+  if (leaves->empty()) return 0;
+  for (std::size_t count = leaves->size(); count > 1; count = (count + 1) / 2) {
+    for (std::size_t i = 0; i < count / 2; ++i) (*leaves)[i] = (*leaves)[2 * i] + (*leaves)[2 * i + 1];
+    if (count % 2 == 1) (*leaves)[count / 2] = (*leaves)[count - 1];
+  }
+  return leaves->front();
+}
+
+}  // namespace
+
+double GlobalNorm(const Gradients& gradients, ThreadPool& pool) {
+  const ParameterLayout& layout = gradients.layout();
+  const std::vector<Piece> pieces = CutTrained(layout, layout.by_name());
+  std::vector<std::int64_t> first_leaf(pieces.size() + 1, 0);
+  for (std::size_t i = 0; i < pieces.size(); ++i) first_leaf[i + 1] = first_leaf[i] + (pieces[i].count + kLeaf - 1) / kLeaf;
+  std::vector<double> leaves(first_leaf.back());
+  pool.Run(static_cast<std::int64_t>(pieces.size()), [&](std::int64_t i, int) {
+    const float* values = gradients.tensor(pieces[i].tensor).data() + pieces[i].first;
+    for (std::int64_t first = 0, leaf = first_leaf[i]; first < pieces[i].count; first += kLeaf, ++leaf) {
+      double sum = 0;
+      for (std::int64_t j = first; j < std::min(first + kLeaf, pieces[i].count); ++j) {
+        sum += static_cast<double>(values[j]) * values[j];
+      }
+      leaves[leaf] = sum;
+    }
+  });
+  double total = 0;
+  for (std::size_t i = 0; i < pieces.size();) {
+    std::vector<double> tensor;
+    const int index = pieces[i].tensor;
+    for (; i < pieces.size() && pieces[i].tensor == index; ++i) {
+      tensor.insert(tensor.end(), leaves.begin() + first_leaf[i], leaves.begin() + first_leaf[i + 1]);
+    }
+    total += TreeSum(&tensor);
+  }
+  return std::sqrt(total);
+}
+
+AdamW::AdamW(std::shared_ptr<const ParameterLayout> layout, const AdamWOptions& options, ThreadPool& pool, Isa isa)
+    : options_(options), pool_(pool), isa_(isa), first_moment_(layout), second_moment_(layout) {
+  assert(IsaSupported(isa));
+}
+
+double AdamW::Step(ParameterSet* parameters, const Gradients& gradients, double learning_rate) {
+  const ParameterLayout& layout = first_moment_.layout();
+  assert(&parameters->layout() == &layout && &gradients.layout() == &layout);
+  const double norm = GlobalNorm(gradients, pool_);
+  if (!std::isfinite(norm)) return norm;
+  ++steps_taken_;
+  const double steps = static_cast<double>(steps_taken_);
+  const double scale = options_.clip_norm > 0 && norm > options_.clip_norm ? options_.clip_norm / norm : 1.0;
+  const double correction1 = 1 - std::pow(options_.beta1, steps), correction2 = 1 - std::pow(options_.beta2, steps);
+  std::vector<int> order(layout.tensors().size());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int>(i);
+  const std::vector<Piece> pieces = CutTrained(layout, order);
+  const RowKernels& kernels = RowKernelsOf(isa_);
+  pool_.Run(static_cast<std::int64_t>(pieces.size()), [&](std::int64_t i, int) {
+    const auto [tensor, first, count] = pieces[i];
+    const AdamWCoefficients coefficients = {
+        .beta1 = static_cast<float>(options_.beta1),
+        .beta2 = static_cast<float>(options_.beta2),
+        .gradient_scale = static_cast<float>(scale),
+        .step = static_cast<float>(learning_rate / correction1),
+        .root_correction = static_cast<float>(1 / std::sqrt(correction2)),
+        .epsilon = static_cast<float>(options_.epsilon),
+        .decay = layout.tensors()[tensor].decays() ? static_cast<float>(learning_rate * options_.weight_decay) : 0.0f};
+    kernels.adamw(coefficients, gradients.tensor(tensor).data() + first, static_cast<int>(count),
+                  parameters->tensor(tensor).data() + first, first_moment_.tensor(tensor).data() + first,
+                  second_moment_.tensor(tensor).data() + first);
+  });
+  return norm;
+}
+
+}  // namespace retort::student
