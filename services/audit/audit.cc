@@ -9,6 +9,7 @@
 
 #include "policy/obligations.h"
 #include "services/audit/decision_auditor.h"
+#include "student/export/hugging_face.h"
 
 namespace retort::services {
 namespace {
@@ -38,6 +39,16 @@ std::map<std::string, std::string> ReleaseTexts(const std::string& folder, const
     texts[file.path] = bytes.str();
   }
   return texts;
+}
+
+// The released tensors against the checkpoint that the log holds.
+void CheckWeights(const std::string& folder, AuditReport& report) {
+  const std::string student = (std::filesystem::path(folder) / "student").string();
+  if (auto s = student::VerifyStudent(student, report.release->checkpoint_digest); !s.ok()) {
+    AddFinding(report.ledger, "student/", std::string(s.message()));
+    return;
+  }
+  report.ledger.checked.push_back({"student whose tensors are those of the checkpoint that the log holds", 1});
 }
 
 // Duties of every allowed sample against the files of the student; returns how many duties there are.
@@ -100,6 +111,7 @@ absl::StatusOr<AuditReport> AuditEvidence(const std::string& folder, std::string
 
   report.ledger.checked.push_back({"decisions computed again from their facts and packs, with the same result", recomputed});
   if (report.release) {
+    CheckWeights(folder, report);
     report.ledger.checked.push_back({"duties of the allowed samples looked for in the student's files",
                                      CheckDuties(folder, auditor, report)});
   }

@@ -23,26 +23,25 @@ struct ChatArguments {
   int max_tokens = 256, threads = 0;
 };
 
-struct Turn {
-  std::string role, content;
-};
+student::SamplingOptions SamplingOf(const ChatArguments& a) {
+  student::SamplingOptions sampling;
+  sampling.temperature = a.temperature;
+  sampling.top_p = a.top_p;
+  sampling.seed = a.seed;
+  sampling.max_tokens = a.max_tokens;
+  return sampling;
+}
 
 // Answers a conversation; prints the pieces as they come and returns the whole.
-using Speaker = std::function<absl::StatusOr<std::string>(const std::vector<Turn>& turns)>;
+using Turns = std::vector<student::ChatTurn>;
+using Speaker = std::function<absl::StatusOr<std::string>(const Turns& turns)>;
 
 absl::StatusOr<Speaker> StudentSpeaker(const Cli& cli, const ChatArguments& a) {
   auto loaded = student::StudentModel::Load(a.folder, {.threads = a.threads});
   if (!loaded.ok()) return loaded.status();
   std::shared_ptr<student::StudentModel> model = *std::move(loaded);  // shared: std::function must be copyable
-  return Speaker([&cli, a, model](const std::vector<Turn>& turns) -> absl::StatusOr<std::string> {
-    std::vector<student::StudentTurn> conversation;
-    for (const Turn& turn : turns) conversation.push_back({turn.role, turn.content});
-    student::GenerateOptions options;
-    options.max_tokens = a.max_tokens;
-    options.temperature = a.temperature;
-    options.top_p = a.top_p;
-    options.seed = a.seed;
-    auto reply = model->Generate(conversation, options, [&](std::string_view text) {
+  return Speaker([&cli, a, model](const Turns& turns) -> absl::StatusOr<std::string> {
+    auto reply = model->Generate(turns, SamplingOf(a), [&](std::string_view text) {
       cli.out << Printable(std::string(text)) << std::flush;
       return true;
     });
@@ -66,17 +65,10 @@ absl::StatusOr<Speaker> TeacherSpeaker(const Cli& cli, const ChatArguments& a) {
   auto created = student::LlamaEngine::Create(*model, engine_options);
   if (!created.ok()) return created.status();
   std::shared_ptr<student::LlamaEngine> engine = *std::move(created);  // shared: std::function must be copyable
-  return Speaker([&cli, a, engine](const std::vector<Turn>& turns) -> absl::StatusOr<std::string> {
-    std::vector<student::ChatTurn> conversation;
-    for (const Turn& turn : turns) conversation.push_back({turn.role, turn.content});
-    auto ids = engine->model().tokenizer().EncodeChat(conversation, /*add_generation_prompt=*/true);
+  return Speaker([&cli, a, engine](const Turns& turns) -> absl::StatusOr<std::string> {
+    auto ids = engine->model().tokenizer().EncodeChat(turns, /*add_generation_prompt=*/true);
     if (!ids.ok()) return ids.status();
-    student::SamplingOptions sampling;
-    sampling.temperature = a.temperature;
-    sampling.top_p = a.top_p;
-    sampling.seed = a.seed;
-    sampling.max_tokens = a.max_tokens;
-    auto answer = engine->Generate(*ids, sampling);
+    auto answer = engine->Generate(*ids, SamplingOf(a));
     if (!answer.ok()) return answer.status();
     cli.out << Printable(answer->text) << std::flush;
     return answer->text;
@@ -90,7 +82,7 @@ int Chat(const Cli& cli, const ChatArguments& a) {
   auto speaker = a.with_teacher ? TeacherSpeaker(cli, a) : StudentSpeaker(cli, a);
   if (!speaker.ok()) return cli.Fail(speaker.status());
 
-  std::vector<Turn> turns;
+  Turns turns;
   if (!a.system.empty()) turns.push_back({"system", a.system});
   const auto answer = [&](const std::string& text) -> absl::Status {
     turns.push_back({"user", text});

@@ -15,7 +15,7 @@ using retort::services::Cli;
 
 std::vector<std::string> CommandNames(const CLI::App& app) {
   std::vector<std::string> names;
-  for (const CLI::App* command : app.get_subcommands(nullptr)) names.push_back(command->get_name());
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(command->get_name());
   return names;
 }
 
@@ -32,8 +32,9 @@ std::string Suggestion(const CLI::App& app, int argc, char** argv) {
     }
     const std::vector<std::string> names = CommandNames(*here);
     if (names.empty()) return "";
-    if (const CLI::App* next = here->get_subcommand_no_throw(std::string(word)); next != nullptr) {
-      here = next;
+    const auto children = here->get_subcommands([&](const CLI::App* command) { return command->get_name() == word; });
+    if (!children.empty()) {
+      here = children.front();
       path += " " + std::string(word);
       continue;
     }

@@ -10,7 +10,7 @@
 #include "services/cli/exit_code.h"
 #include "services/cli/local_comparison.h"
 #include "student/inference/deepseek.h"
-#include "student/inference/llama.h"
+#include "student/inference/llama_model.h"
 
 namespace retort::services {
 namespace {
@@ -29,16 +29,16 @@ int Get(const Cli& cli, const std::string& folder) {
   if (cli.json()) {
     nlohmann::ordered_json json = {{"parameters", (*model)->parameters()},
                                    {"active_parameters", (*model)->active_parameters()},
-                                   {"vocabulary_size", (*model)->vocabulary_size()},
-                                   {"context_length", (*model)->context_length()}};
+                                   {"vocabulary_size", (*model)->tokenizer().vocabulary_size()},
+                                   {"context_length", (*model)->config().context}};
     cli.out << json.dump(2) << "\n";
     return kExitOk;
   }
   Table table({"STUDENT", folder});
   table.Add({"parameters", std::to_string((*model)->parameters())});
   table.Add({"per token", std::to_string((*model)->active_parameters())});
-  table.Add({"vocabulary", std::to_string((*model)->vocabulary_size())});
-  table.Add({"context", std::to_string((*model)->context_length())});
+  table.Add({"vocabulary", std::to_string((*model)->tokenizer().vocabulary_size())});
+  table.Add({"context", std::to_string((*model)->config().context)});
   table.Print(cli.out);
   return kExitOk;
 }
@@ -65,22 +65,22 @@ int Eval(const Cli& cli, const EvalArguments& arguments) {
     if (!found.ok()) return cli.Fail(found.status());
     options.teacher_gguf = *found;
   }
-  auto sums = CompareWithTeacher(prompts, options, [&](size_t done, size_t total) {
+  auto quality = CompareWithTeacher(prompts, options, [&](size_t done, size_t total) {
     if (done % 16 == 0 || done == total) cli.err << "compared " << done << "/" << total << " prompts" << std::endl;
   });
-  if (!sums.ok()) return cli.Fail(sums.status());
+  if (!quality.ok()) return cli.Fail(quality.status());
   if (cli.json()) {
-    nlohmann::ordered_json json = {{"kl", sums->kl()},
-                                   {"agreement", sums->agreement()},
-                                   {"perplexity", sums->perplexity()},
-                                   {"tokens", sums->tokens()},
+    nlohmann::ordered_json json = {{"kl", quality->kl},
+                                   {"agreement", quality->agreement},
+                                   {"perplexity", quality->perplexity},
+                                   {"tokens", quality->tokens},
                                    {"prompts", prompts.size()}};
     cli.out << json.dump(2) << "\n";
     return kExitOk;
   }
   Table table({"KL", "AGREEMENT", "PERPLEXITY", "TOKENS", "PROMPTS"}, {0, 1, 2, 3, 4});
-  table.Add({Decimal(sums->kl(), 3), Decimal(sums->agreement(), 3), Decimal(sums->perplexity(), 1),
-             std::to_string(sums->tokens()), std::to_string(prompts.size())});
+  table.Add({Decimal(quality->kl, 3), Decimal(quality->agreement, 3), Decimal(quality->perplexity, 1),
+             std::to_string(quality->tokens), std::to_string(prompts.size())});
   table.Print(cli.out);
   return kExitOk;
 }

@@ -353,11 +353,10 @@ absl::Status Demo::Talk() {
   for (const auto& prompt : spec->prompts()) {
     if (prompt.split() != "held_out" || shown == 2) continue;
     ++shown;
-    student::GenerateOptions generation;
+    student::SamplingOptions generation;
     generation.max_tokens = 40;
     auto reply = (*model)->Generate({{"system", prompt.system()}, {"user", prompt.text()}}, generation, nullptr);
     if (!reply.ok()) return reply.status();
-    (*model)->Reset();
     out_ << "  > " << prompt.text() << "\n    " << Printable(reply->text) << "\n";
   }
   return absl::OkStatus();
