@@ -31,10 +31,11 @@ std::string SampleDecisionRequestId(std::string_view capture_request_id);
 // UUID (version 8) of the first 16 bytes of SHA-256("retort/preflight/v1\n" + job uid).
 std::string PreflightRequestId(std::string_view job_uid);
 
-// Sets what a capture knows better than the caller: facts.teacher (all of it; empty texts and times become
-// unset, except account_class, where empty means none), and facts.generated_time from completed_time.
-// modality and extraction_mode are not part of a capture and are kept from `facts`, as are owner_region and
-// owned_percent, which the operator declares. InvalidArgument: a time of the capture cannot be read.
+// Sets what a capture knows better than the caller: provider, channel, model, model_answered, account_class,
+// account_region and acquired_time of facts.teacher (empty ones become unset, except account_class, where empty means
+// none), and facts.generated_time from completed_time. modality becomes text and extraction_mode scripted: that is what
+// every capture is. owner_region and owned_percent, which the operator declares, are kept from `facts`.
+// InvalidArgument: a time of the capture cannot be read.
 absl::Status FillFactsFromCapture(const ledger::CaptureStatement& capture, v1::Facts* facts);
 
 // Evaluates and states. InvalidArgument: the facts are not valid (ValidateFacts), lack generated_time or

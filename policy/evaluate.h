@@ -34,9 +34,6 @@ enum class Effect { kAllow, kReview, kDeny };
 // "allow", "review", "deny".
 std::string_view EffectName(Effect effect);
 
-// Pack id of what evaluation itself says; no file may use it.
-inline constexpr std::string_view kBuiltinPack = "retort.builtin";
-
 struct RuleMatch {
   std::string pack, rule;
   Effect effect;       // what it contributed: review where the rule was unknown or its pack unconfirmed
@@ -60,7 +57,7 @@ struct ActivePack {
 struct Decision {
   Effect effect = Effect::kDeny;
   std::vector<RuleMatch> rules;         // in pack and rule order, each rule once; builtin last
-  std::vector<Obligation> obligations;  // in pack and rule order, each once
+  std::vector<Obligation> obligations;  // in pack and rule order, each once; none when the effect is deny
   std::vector<ActivePack> packs;        // all of the set, by id
   std::vector<std::string>
       missing_inputs;  // paths of facts, sorted; lineage[i].… for a teacher of the lineage

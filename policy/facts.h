@@ -1,9 +1,9 @@
 // Facts as canonical JSON, the form in which decisions carry them, and as typed values, the form in which
 // rules read them.
 //
-// Canonical form: an object with the members of facts.proto by name; what is unset is absent; repeated fields
-// that are empty are absent, except competition.providers, which is always there; times are RFC 3339 in UTC
-// with six fractional digits; findings are integers above zero. Functions are pure; any thread may call them.
+// Canonical form: an object with the members of facts.proto by name. What is unset is absent; plain members
+// of a present message (declared_by, refusal, finish_reason) are always there; lists and maps are absent when
+// empty; times are RFC 3339 in UTC with six fractional digits. Functions are pure; any thread may call them.
 #ifndef POLICY_FACTS_H_
 #define POLICY_FACTS_H_
 
@@ -62,7 +62,7 @@ struct FactValue {
   std::string_view text;  // points into the facts
   bool boolean = false;
   int64_t integer = 0;
-  google::protobuf::Timestamp time;
+  const google::protobuf::Timestamp* time = nullptr;
   const google::protobuf::RepeatedPtrField<std::string>* list = nullptr;
 };
 

@@ -18,6 +18,9 @@
 
 namespace retort::policy {
 
+// Pack id of what evaluation itself says; no file may use it.
+inline constexpr std::string_view kBuiltinPack = "retort.builtin";
+
 class LoadedPack {
  public:
   // Parses and validates one pack. `name` is only used in messages.
@@ -34,11 +37,15 @@ class LoadedPack {
   // "read", "secondary" or "unconfirmed".
   std::string_view confidence() const;
 
+  // True when the condition of rule `index` reads a fact below screening.
+  bool ReadsScreening(int index) const { return reads_screening_[static_cast<size_t>(index)]; }
+
  private:
   LoadedPack() = default;
   std::shared_ptr<const v1::Pack> pack_;  // shared: packs are copied with every PackSet and never change
   std::shared_ptr<const std::string> bytes_;
   std::string sha256_;
+  std::vector<bool> reads_screening_;  // by rule
 };
 
 // The packs that are active together, sorted by id.
@@ -61,8 +68,12 @@ class PackSet {
   // Null when no pack has this id. Owned by the set.
   const LoadedPack* Find(std::string_view id) const;
 
+  // Positions in packs() of those that incorporate the pack at position `index`; incorporation has no cycle.
+  const std::vector<size_t>& IncorporatedBy(size_t index) const { return incorporated_by_[index]; }
+
  private:
   std::vector<LoadedPack> packs_;
+  std::vector<std::vector<size_t>> incorporated_by_;
 };
 
 }  // namespace retort::policy

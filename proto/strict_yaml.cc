@@ -17,6 +17,7 @@
 
 #include "absl/strings/escaping.h"
 #include "proto/internal/yaml_tree.h"
+#include "proto/utf8.h"
 
 namespace retort {
 namespace {
@@ -26,7 +27,6 @@ using google::protobuf::EnumValueDescriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
-using internal::IsUtf8;
 using internal::QuoteSeen;
 using internal::YamlNode;
 

@@ -41,9 +41,6 @@ absl::Status YamlError(const std::string& file_name, YamlPlace place, std::strin
 // `text` between quotes, unprintable bytes as '?', cut at 64 bytes.
 std::string QuoteSeen(std::string_view text);
 
-// True for well-formed UTF-8 (no surrogates, no overlong forms).
-bool IsUtf8(std::string_view text);
-
 // Parses one document; null when there is none. InvalidArgument as strict_yaml.h says, for what does not
 // depend on the message: syntax, size, depth, encoding, duplicate keys, anchors, aliases, tags, directives,
 // several documents.
