@@ -116,9 +116,9 @@ absl::StatusOr<AuditReport> AuditEvidence(const std::string& folder, std::string
                                      CheckDuties(folder, auditor, report)});
   }
   for (const char* sentence :
-       {"That the rules of the packs say what the terms documents say: people read those.",
-        "That the declarations in the jobs (purpose, competition, distribution) are true.",
-        "That screening found all personal data: the texts are withheld, so only its signed counts are here."}) {
+       {"that the rules of the packs say what the terms documents say: people read those",
+        "that the declarations in the jobs (purpose, competition, distribution) are true",
+        "that screening found all personal data: the texts are withheld, so only its signed counts are here"}) {
     report.ledger.not_checked.push_back(sentence);
   }
   return report;
