@@ -49,6 +49,8 @@ class LlamaModel {
   // Unimplemented for an architecture other than llama and for features this engine does not compute (biases,
   // experts, scaled RoPE), by name.
   static absl::StatusOr<std::shared_ptr<const LlamaModel>> Load(const std::string& path);
+  // The same from a parsed file (tests, fuzzing), whose bytes the caller keeps alive if it does not own them.
+  static absl::StatusOr<std::unique_ptr<LlamaModel>> FromGguf(std::unique_ptr<GgufFile> file);
 
   const LlamaConfig& config() const { return config_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }

@@ -3,7 +3,7 @@
 // y[m, n] = sum_k x[m, k] * w[n, k]. The activations are rounded to 16-bit integers, one scale per block of 32: an error
 // of at most max|block| / 65534 per element, far below that of the weights' own quantisation. Within a block the
 // integer products are exact; the block's value is then scaled and added in fp32, blocks in ascending order. So a row's
-// result depends on that row and the weights alone, and every implementation gives the same bits.
+// result depends on that row and the weights alone, and every instruction set gives the same bits.
 //
 // Weights keep the precision of the file: 4-bit types (Q4_0, Q4_1, Q4_K) as unsigned nibbles with a scale and an offset per
 // block, 8-bit types (Q5_0, Q8_0) as signed bytes with a scale per block, all others (F32, F16, BF16, Q6_K) as fp32, whose
@@ -14,64 +14,72 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "student/formats/gguf.h"
+#include "student/inference/cpu_kernels.h"
 
 namespace retort::student {
 
-// Rows are packed in tiles of 16: lane i of a vector belongs to row 16 * tile + i. Rows beyond the matrix are zero.
-inline constexpr int32_t kTileRows = 16;
-// Columns per scale.
-inline constexpr int32_t kBlockColumns = 32;
+// Activation rows ready for products with packed weights. Rows may be set by different threads.
+class Activations {
+ public:
+  // Room for `rows_max` rows of `columns`, a multiple of 32 (asserted).
+  Activations(int32_t rows_max, int32_t columns);
 
-enum class Packing { kNibbles, kBytes, kFloats };
+  // Copies row m, [columns] finite fp32, and rounds it.
+  void Set(int32_t m, const float* values, const CpuKernels& kernels);
+  // Copies row `from` over row `to`.
+  void Move(int32_t from, int32_t to);
 
-// Which instructions the products use. All give the same bits.
-enum class MatmulIsa { kPlain, kAvx2, kAvx512, kAvx512Vnni };
-// The best that this CPU has.
-MatmulIsa BestMatmulIsa();
-bool IsSupported(MatmulIsa isa);
-std::string_view MatmulIsaName(MatmulIsa isa);
+  int32_t rows_max() const { return rows_max_; }
+  int32_t columns() const { return columns_; }
+  ActivationView View(int32_t rows) const;
 
-// Activation rows ready for products: 16-bit blocks for quantised weights, and the fp32 values.
-struct Activations {
-  int32_t rows = 0;
-  int32_t columns = 0;
-  std::span<const float> values;    // [rows, columns], kept by the caller
-  std::vector<int16_t> quantised;   // [rows, columns]
-  std::vector<float> scales;        // [rows, columns / 32]
-  std::vector<float> sums;          // [rows, columns / 32] scale * sum of the block's integers
+ private:
+  int32_t rows_max_;
+  int32_t columns_;
+  std::vector<float> values_;       // [rows, columns]
+  std::vector<int16_t> quantised_;  // [rows, columns]
+  std::vector<float> scales_;       // [rows, columns / 32]
+  std::vector<float> sums_;         // [rows, columns / 32]
 };
 
 class PackedMatrix {
  public:
   PackedMatrix() = default;
 
-  // Packs matrices of the same row length below one another. InvalidArgument: no matrix, row lengths that differ or are
-  // not a multiple of 32, or a non-finite scale or weight.
+  // Packs matrices of the same row length below one another. InvalidArgument, naming the tensor: row lengths that differ
+  // or are not a multiple of 32, or a scale or weight that is not finite. At least one tensor (asserted).
   static absl::StatusOr<PackedMatrix> Pack(std::span<const GgufTensor* const> tensors);
 
   int32_t rows() const { return rows_; }
   int32_t columns() const { return columns_; }
+  // Groups of kTileRows rows; the last may be partly padding.
   int32_t tiles() const { return (rows_ + kTileRows - 1) / kTileRows; }
   Packing packing() const { return packing_; }
+  // Bytes that one pass over the matrix reads.
   uint64_t bytes() const;
 
-  // Writes y[m, n] for every activation row m and the rows n of tiles [tile_begin, tile_end); y is row-major with
-  // `y_stride` floats per row. x.columns must equal columns(). Overwrites. Tiles may be shared out to threads freely.
-  void Multiply(const Activations& x, int32_t tile_begin, int32_t tile_end, float* y, size_t y_stride,
-                MatmulIsa isa) const;
+  // Writes y[m, n] for the first `x.rows` activation rows and the matrix rows n of tiles [tile_begin, tile_end); y is
+  // row-major with `y_stride` floats per row, y_stride >= tiles() * kTileRows: rows of padding are written too, as zeros.
+  // Tiles may be shared out to threads freely. x.columns must equal columns() (asserted).
+  void Multiply(const ActivationView& x, int32_t tile_begin, int32_t tile_end, float* y, size_t y_stride,
+                const CpuKernels& kernels) const;
 
  private:
+  absl::Status PackNibbles(const GgufTensor& tensor, int32_t row_offset);
+  absl::Status PackBytes(const GgufTensor& tensor, int32_t row_offset);
+  absl::Status PackFloats(const GgufTensor& tensor, int32_t row_offset);
+
   int32_t rows_ = 0;
   int32_t columns_ = 0;
   Packing packing_ = Packing::kFloats;
-  std::vector<uint8_t> weights_;  // [tiles, blocks, 32 columns of 16 lanes]
-  std::vector<float> scales_;     // [tiles, blocks, 16 lanes]
-  std::vector<float> offsets_;    // [tiles, blocks, 16 lanes]; nibbles only
+  std::vector<uint8_t> weights_;
+  std::vector<float> floats_;   // [tiles, columns, 16] when packing is kFloats
+  std::vector<float> scales_;   // [tiles, blocks, 16] otherwise
+  std::vector<float> offsets_;  // [tiles, blocks, 16] for nibbles
 };
 
 }  // namespace retort::student

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "student/inference/generation.h"
 
 namespace retort::student {
@@ -38,9 +39,10 @@ struct TopLogprobs {
 };
 TopLogprobs ComputeTopLogprobs(std::span<const float> logits, int32_t k, double log_sum_exp);
 
-// One step of a generation: samples a token, appends it and its log-probabilities to `generation`, whose k
-// must be options.top_logprobs. Returns the token.
-int32_t AppendSampled(std::span<const float> logits, const SamplingOptions& options, Generation& generation);
+// One step of a generation: samples a token at position generation.ids.size(), appends it and its log-probabilities to
+// `generation` and returns it. Internal when a logit is not finite: the model is unusable.
+absl::StatusOr<int32_t> AppendSampled(std::span<const float> logits, const SamplingOptions& options,
+                                      Generation& generation);
 
 }  // namespace retort::student
 

@@ -79,11 +79,8 @@ absl::Status Tokenizer::IndexTokens() {
     }
   }
   for (int byte = 0; byte < 256; ++byte) {
-    const auto it = id_by_token_.find(std::string(ByteCharacter(static_cast<uint8_t>(byte))));
-    if (it == id_by_token_.end() || parts_.special[it->second]) {
-      return Refuse("token for byte " + std::to_string(byte), "missing", "all 256 bytes in the vocabulary");
-    }
-    byte_ids_[byte] = it->second;
+    const std::optional<int32_t> id = FindToken(ByteCharacter(static_cast<uint8_t>(byte)));
+    byte_ids_[byte] = id.has_value() && !is_special(*id) ? *id : -1;
   }
   return absl::OkStatus();
 }
@@ -208,11 +205,17 @@ void Tokenizer::EncodePiece(std::string_view piece, std::vector<int32_t>& ids) c
       return rank != other.rank ? rank > other.rank : at > other.at;
     }
   };
-  const int32_t count = static_cast<int32_t>(piece.size());
-  std::vector<Part> parts(piece.size());
-  for (int32_t i = 0; i < count; ++i) {
-    parts[i] = {byte_ids_[static_cast<uint8_t>(piece[i])], i - 1, i + 1 < count ? i + 1 : -1};
+  std::vector<Part> parts;
+  parts.reserve(piece.size());
+  for (const char c : piece) {
+    const int32_t id = byte_ids_[static_cast<uint8_t>(c)];
+    if (id < 0) continue;  // no token: the byte is lost, and its neighbours meet
+    const int32_t at = static_cast<int32_t>(parts.size());
+    parts.push_back({id, at - 1, at + 1});
   }
+  if (parts.empty()) return;
+  parts.back().after = -1;
+  const int32_t count = static_cast<int32_t>(parts.size());
   std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> candidates;
   const auto offer = [&](int32_t at) {
     if (at < 0 || parts[at].after < 0) return;

@@ -70,12 +70,14 @@ class Tokenizer {
       std::string_view tokenizer_json, std::string_view tokenizer_config_json);
 
   // Checks the parts and builds. InvalidArgument: no tokens or too many, a token empty, too long, twice, or
-  // outside the byte alphabet; one of the 256 byte tokens missing; a merge that is not two tokens whose join
+  // outside the byte alphabet; a merge that is not two tokens whose join
   // is a token; a special id outside the vocabulary. The message names the id or the merge.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromParts(TokenizerParts parts);
 
   // Ids of `text`. Special tokens inside it are ordinary text unless `allow_specials`; adds no BOS or EOS.
-  // Never fails: the 256 bytes are tokens.
+  // Never fails: a byte
+  // that has no token of its own (SmolLM2 lacks 21, control characters and bytes that UTF-8 hardly uses) is left out, as
+  // the library does.
   std::vector<int32_t> Encode(std::string_view text, bool allow_specials = false) const;
 
   // Ids of a conversation in the model's chat template, with the opening of an assistant turn when

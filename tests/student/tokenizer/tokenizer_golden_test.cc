@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "student/formats/sha256.h"
+#include "student/tokenizer/byte_alphabet.h"
 #include "student/tokenizer/tokenizer.h"
 #include "student/tokenizer/utf8.h"
 #include "tests/student/tokenizer/generated_strings.h"
@@ -45,6 +46,15 @@ void HashIds(const std::vector<int32_t>& ids, Sha256& sha256) {
   sha256.Update(std::span<const uint8_t>(bytes));
 }
 
+// What decoding gives back: the text without the bytes that have no token.
+std::string Kept(const std::string& text) {
+  std::string kept;
+  for (const char c : RepairUtf8(text)) {
+    if (TeacherTokenizer().FindToken(ByteCharacter(static_cast<uint8_t>(c))).has_value()) kept += c;
+  }
+  return RepairUtf8(kept);
+}
+
 TEST(TokenizerGoldenTest, DigestIsThatOfTokensAndMerges) {
   EXPECT_EQ(HexOf(TeacherTokenizer().Digest()), Golden()["digest"].get<std::string>());
 }
@@ -55,7 +65,7 @@ TEST(TokenizerGoldenTest, TrapsGiveTheLibrarysIds) {
     const std::string text = FromHex(trap["hex"]);
     EXPECT_EQ(TeacherTokenizer().Encode(text), trap["plain"].get<std::vector<int32_t>>()) << trap["hex"];
     EXPECT_EQ(TeacherTokenizer().Encode(text, true), trap["with_specials"].get<std::vector<int32_t>>()) << trap["hex"];
-    EXPECT_EQ(TeacherTokenizer().Decode(trap["plain"].get<std::vector<int32_t>>()), RepairUtf8(text)) << trap["hex"];
+    EXPECT_EQ(TeacherTokenizer().Decode(trap["plain"].get<std::vector<int32_t>>()), Kept(text)) << trap["hex"];
   }
 }
 
@@ -79,7 +89,7 @@ TEST(TokenizerGoldenTest, TenThousandGeneratedStringsGiveTheLibrarysIds) {
       const std::vector<int32_t> ids = TeacherTokenizer().Encode(text);
       HashIds(ids, sha256);
       HashIds(TeacherTokenizer().Encode(text, true), sha256);
-      EXPECT_EQ(TeacherTokenizer().Decode(ids), RepairUtf8(text));
+      EXPECT_EQ(TeacherTokenizer().Decode(ids), Kept(text));
     }
     EXPECT_EQ(HexOf(sha256.Finish()).substr(0, 32), groups[group].get<std::string>())
         << "strings " << 100 * group << " to " << 100 * group + 99;
