@@ -43,8 +43,8 @@ const std::vector<StatementType>& StatementTypesOf(EntryKind kind);
 // "capture", "decision" and so on, as in messages.
 std::string_view StatementTypeName(StatementType type);
 
-// Role that must have signed a statement of `type`: teacher, policy, reviewer, log, trainer or jobs. A policy pack may
-// also be signed with the role jobs (KeyRegistry::Check).
+// Role that must have signed a statement of `type`: teacher, policy, reviewer, log, trainer or jobs. A policy
+// pack may also be signed with the role jobs (KeyRegistry::Check).
 std::string_view SignerRoleOf(StatementType type);
 
 struct Entry {

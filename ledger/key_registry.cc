@@ -68,7 +68,8 @@ absl::Status KeyRegistry::Check(uint64_t index, StatementType type, const Signed
   } else {
     auto grant = grants_.find({statement.key_id, role});
     // The jobs service brings the packs that decisions name into the log; their bytes are bound by digest.
-    if (grant == grants_.end() && type == StatementType::kPolicyPack) grant = grants_.find({statement.key_id, "jobs"});
+    if (grant == grants_.end() && type == StatementType::kPolicyPack)
+      grant = grants_.find({statement.key_id, "jobs"});
     if (grant == grants_.end() || !grant->second.HoldsAt(index)) {
       return MarkSignatureInvalid(absl::InvalidArgumentError(subject + " is signed by key " +
                                                              HexEncode(statement.key_id) +
