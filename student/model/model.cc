@@ -37,7 +37,7 @@ class Model::Impl {
 
   BatchResult AccumulateGradients(const ParameterSet& parameters, const PackedBatch& batch, const LossOptions& options,
                                   double inverse_valid_tokens, Gradients* gradients) {
-    assert(&gradients->layout() == layout_.get());
+    assert(gradients->config() == layout_->config());
     Forward(parameters, batch);
     const std::int64_t size = batch.size() * config_.hidden;
     const std::vector<std::int32_t> rows = ValidRows(batch);
@@ -107,7 +107,7 @@ class Model::Impl {
   }
 
   std::vector<float> Extend(const ParameterSet& parameters, std::span<const std::int32_t> tokens, LatentCache* cache) {
-    assert(&parameters.layout() == layout_.get());
+    assert(parameters.config() == layout_->config());
     const std::int32_t count = static_cast<std::int32_t>(tokens.size());
     assert(count > 0 && cache->size() + count <= cache->capacity());
     for ([[maybe_unused]] const std::int32_t token : tokens) assert(token >= 0 && token < config_.vocabulary);
@@ -131,7 +131,7 @@ class Model::Impl {
  private:
   // Fills residuals_ and norm_ for the batch.
   void Forward(const ParameterSet& parameters, const PackedBatch& batch) {
-    assert(&parameters.layout() == layout_.get());
+    assert(parameters.config() == layout_->config());
     assert(ValidateBatch(config_, batch).empty());
     documents_.clear();
     for (std::size_t d = 0; d + 1 < batch.document_starts.size(); ++d) {

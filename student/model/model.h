@@ -70,7 +70,7 @@ class Model {
   Model& operator=(const Model&) = delete;
 
   const ModelConfig& config() const;
-  // Shared by every ParameterSet passed in below (asserted).
+  // Every ParameterSet passed in below has a layout of this config (asserted), though not necessarily this object.
   const std::shared_ptr<const ParameterLayout>& layout() const;
 
   // One micro-batch forward and backward. Adds to *gradients the gradient of
