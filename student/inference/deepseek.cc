@@ -85,6 +85,36 @@ const ParameterSet& StudentModel::weights() const {
 Model& StudentModel::model() {
   return impl_->model;
 }
+int64_t StudentModel::parameters() const {
+  return CountParameters(config()).total;
+}
+int64_t StudentModel::active_parameters() const {
+  return CountParameters(config()).active;
+}
+
+void StudentModel::Reset() {
+  impl_->cache.Truncate(0);
+  impl_->cached.clear();
+}
+
+absl::StatusOr<std::vector<float>> StudentModel::Decode(std::span<const int32_t> ids) {
+  const int32_t vocabulary = impl_->tokenizer->vocabulary_size();
+  if (ids.empty()) return absl::InvalidArgumentError("ids: none; wanted at least one");
+  for (const int32_t id : ids) {
+    if (id < 0 || id >= vocabulary) {
+      return absl::InvalidArgumentError(Message("ids: ", id, "; wanted 0 to ", vocabulary - 1));
+    }
+  }
+  if (impl_->cached.size() + ids.size() > static_cast<size_t>(impl_->cache.capacity())) {
+    return absl::ResourceExhaustedError(Message("ids: ", impl_->cached.size() + ids.size(),
+                                                " tokens in all; wanted at most ", impl_->cache.capacity(),
+                                                ", the context of the student"));
+  }
+  std::vector<float> logits = impl_->model.Extend(impl_->weights, ids, &impl_->cache);
+  impl_->cached.insert(impl_->cached.end(), ids.begin(), ids.end());
+  logits.resize(static_cast<size_t>(vocabulary));
+  return logits;
+}
 
 absl::StatusOr<std::unique_ptr<StudentModel>> StudentModel::Load(const std::string& folder,
                                                                  StudentLoadOptions options) {
@@ -132,7 +162,9 @@ absl::StatusOr<Generation> StudentModel::Generate(const std::vector<ChatTurn>& t
   while (generation.ids.size() < static_cast<size_t>(options.max_tokens) && ids->size() < context) {
     const std::vector<float> logits = impl_->LogitsAfter(*ids);
     // A vocabulary that was padded has ids without a token; they are never drawn.
-    const int32_t id = AppendSampled(std::span(logits).first(vocabulary), options, generation);
+    const auto sampled = AppendSampled(std::span(logits).first(vocabulary), options, generation);
+    if (!sampled.ok()) return sampled.status();
+    const int32_t id = *sampled;
     if (std::find(ends.begin(), ends.end(), id) != ends.end()) {
       generation.finish_reason = FinishReason::kStop;
       break;

@@ -52,7 +52,7 @@ class StudentModel {
   // each piece of complete UTF-8 as it comes and ends the generation by returning false; it may be empty.
   // Tokens shared with the turn before are not computed again. InvalidArgument: no turn, an unknown role,
   // options out of range. ResourceExhausted: the conversation does not leave room for one token in the
-  // context. Cancelled: on_text returned false.
+  // context. Cancelled: on_text returned false. Internal: a logit is not finite.
   absl::StatusOr<Generation> Generate(const std::vector<ChatTurn>& turns, const SamplingOptions& options,
                                       const std::function<bool(std::string_view)>& on_text);
 

@@ -1,4 +1,5 @@
-// Approved samples made from nothing, for tests of training code. Product code gets them from ledger::DatasetReader only.
+// Approved samples made from nothing, for tests of training code. Product code gets them from
+// ledger::DatasetReader only.
 #ifndef TESTS_STUDENT_TRAINING_APPROVED_SAMPLES_H_
 #define TESTS_STUDENT_TRAINING_APPROVED_SAMPLES_H_
 
@@ -33,8 +34,10 @@ inline std::array<uint8_t, 32> TestTokenizerDigest() {
   return digest;
 }
 
-// A sample of a language in which token n is followed by 7 n + 3 with probability 0.9 and by 7 n + 4 with 0.08.
-inline ledger::ApprovedContent TestContent(uint64_t index, uint32_t prompt_tokens, uint32_t completion_tokens) {
+// A sample of a language in which token n is followed by 7 n + 3 with probability 0.9 and by 7 n + 4 with
+// 0.08.
+inline ledger::ApprovedContent TestContent(uint64_t index, uint32_t prompt_tokens,
+                                           uint32_t completion_tokens) {
   ledger::ApprovedContent content;
   content.prompt_id = "p" + std::to_string(index);
   content.messages = {{"user", "hello"}};
@@ -60,14 +63,16 @@ inline ledger::ApprovedContent TestContent(uint64_t index, uint32_t prompt_token
   return content;
 }
 
-inline ledger::ApprovedSample TestSample(uint64_t index, uint32_t prompt_tokens = 5, uint32_t completion_tokens = 20) {
+inline ledger::ApprovedSample TestSample(uint64_t index, uint32_t prompt_tokens = 5,
+                                         uint32_t completion_tokens = 20) {
   return ledger::ApprovedSampleTestAccess::Make(index, TestContent(index, prompt_tokens, completion_tokens));
 }
 
 inline std::vector<ledger::ApprovedSample> TestSamples(uint64_t count) {
   std::vector<ledger::ApprovedSample> samples;
   for (uint64_t i = 0; i < count; ++i) {
-    samples.push_back(TestSample(i, 4 + static_cast<uint32_t>(i % 5), 12 + static_cast<uint32_t>(i * 7 % 23)));
+    samples.push_back(
+        TestSample(i, 4 + static_cast<uint32_t>(i % 5), 12 + static_cast<uint32_t>(i * 7 % 23)));
   }
   return samples;
 }

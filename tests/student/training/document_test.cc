@@ -6,11 +6,14 @@
 #include <limits>
 
 #include "tests/student/training/approved_samples.h"
+#include "tests/student/training/byte_tokenizer.h"
 
 namespace retort::student {
 namespace {
 
-DocumentOptions Options() { return {TestTokenizerDigest(), kTestVocabulary, /*want_logits=*/true, nullptr}; }
+DocumentOptions Options() {
+  return {TestTokenizerDigest(), kTestVocabulary, /*want_logits=*/true, nullptr};
+}
 
 absl::StatusOr<Document> Make(ledger::ApprovedContent content, const DocumentOptions& options = Options()) {
   return MakeDocument(ledger::ApprovedSampleTestAccess::Make(41, std::move(content)), options);
@@ -61,46 +64,20 @@ TEST(DocumentTest, RefusesTextWithoutATokenizer) {
   EXPECT_EQ(Make(content, options).status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
-// A tokenizer of the 256 bytes, ChatML and nothing merged: ids are bytes in the order of the GPT-2 byte alphabet.
 TEST(DocumentTest, TokenisesTextAndEndsTheTurn) {
-  TokenizerParts parts;
-  const auto add = [&](std::string token, bool special) {
-    parts.tokens.push_back(std::move(token));
-    parts.special.push_back(special);
-  };
-  add("<|endoftext|>", true);
-  add("<|im_start|>", true);
-  add("<|im_end|>", true);
-  const auto utf8 = [](uint32_t c) {
-    return c < 0x80 ? std::string(1, static_cast<char>(c))
-                    : std::string{static_cast<char>(0xc0 | c >> 6), static_cast<char>(0x80 | (c & 63))};
-  };
-  uint32_t shifted = 256;
-  for (uint32_t byte = 0; byte < 256; ++byte) {
-    const bool printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
-    add(utf8(printable ? byte : shifted++), false);
-  }
-  parts.bos = 1;
-  parts.eos = 2;
-  parts.chat_template =
-      "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are "
-      "a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + "
-      "message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ "
-      "'<|im_start|>assistant\n' }}{% endif %}";
-  const auto tokenizer = Tokenizer::FromParts(parts);
-  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
-
+  const auto tokenizer = ByteTokenizer();
   ledger::ApprovedContent content;
   content.messages = {{"system", "s"}, {"user", "hi"}};
   content.completion = "yo";
   DocumentOptions options;
   options.vocabulary_size = 259;
-  options.tokenizer = tokenizer->get();
+  options.tokenizer = tokenizer.get();
   const auto document = Make(content, options);
   ASSERT_TRUE(document.ok()) << document.status();
   const std::vector<int32_t> ids(document->tokens.begin(), document->tokens.end());
-  EXPECT_EQ((*tokenizer)->Decode(ids), "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n"
-                                       "<|im_start|>assistant\nyo<|im_end|>");
+  EXPECT_EQ(tokenizer->Decode(ids),
+            "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n"
+            "<|im_start|>assistant\nyo<|im_end|>");
   EXPECT_EQ(ids.size() - document->completion_begin, 3u);  // y, o, end of turn
   EXPECT_EQ(ids.back(), 2);
 }
@@ -116,7 +93,8 @@ TEST_P(DocumentHostileTest, NamesTheField) {
   GetParam().spoil(content);
   const auto document = Make(content);
   EXPECT_EQ(document.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_NE(std::string(document.status().message()).find(GetParam().field), std::string::npos) << document.status();
+  EXPECT_NE(std::string(document.status().message()).find(GetParam().field), std::string::npos)
+      << document.status();
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -59,29 +59,32 @@ TEST_P(TrainingManifestRangeTest, NamesTheMember) {
   GetParam().spoil(manifest);
   const auto status = manifest.Validate();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_NE(std::string(status.message()).find(std::string(" ") + GetParam().name + ": "), std::string::npos) << status;
+  EXPECT_NE(std::string(status.message()).find(std::string(" ") + GetParam().name + ": "), std::string::npos)
+      << status;
 }
 
 INSTANTIATE_TEST_SUITE_P(
     All, TrainingManifestRangeTest,
-    testing::Values(Wrong{"run", [](auto& m) { m.run = "both"; }}, Wrong{"student", [](auto& m) { m.student = "../x"; }},
-                    Wrong{"student", [](auto& m) { m.student = std::string(97, 'a'); }},
-                    Wrong{"shape", [](auto& m) { m.shape = "huge"; }},
-                    Wrong{"vocabulary_size", [](auto& m) { m.vocabulary_size = 1; }},
-                    Wrong{"tokenizer_sha256", [](auto& m) { m.tokenizer_sha256 = std::string(64, 'A'); }},
-                    Wrong{"steps", [](auto& m) { m.steps = 0; }}, Wrong{"batch_tokens", [](auto& m) { m.batch_tokens = 63; }},
-                    Wrong{"batch_tokens", [](auto& m) { m.batch_tokens = 2049; }},
-                    Wrong{"sequence_length", [](auto& m) { m.sequence_length = 8193; }},
-                    Wrong{"warmup_steps", [](auto& m) { m.warmup_steps = 301; }},
-                    Wrong{"checkpoint_every", [](auto& m) { m.checkpoint_every = 301; }},
-                    Wrong{"seed", [](auto& m) { m.seed = uint64_t{1} << 53; }},
-                    Wrong{"learning_rate", [](auto& m) { m.learning_rate = 0; }},
-                    Wrong{"learning_rate", [](auto& m) { m.learning_rate = std::numeric_limits<double>::quiet_NaN(); }},
-                    Wrong{"cross_entropy_weight", [](auto& m) { m.cross_entropy_weight = 1.5; }},
-                    Wrong{"cross_entropy_weight", [](auto& m) { m.run = "text_only"; }},
-                    Wrong{"cross_entropy_weight", [](auto& m) { m.cross_entropy_weight = 1e-200; }},
-                    Wrong{"beta2", [](auto& m) { m.beta2 = 1; }}, Wrong{"clip_norm", [](auto& m) { m.clip_norm = 0; }},
-                    Wrong{"weight_decay", [](auto& m) { m.weight_decay = -1; }}));
+    testing::Values(
+        Wrong{"run", [](auto& m) { m.run = "both"; }}, Wrong{"student", [](auto& m) { m.student = "../x"; }},
+        Wrong{"student", [](auto& m) { m.student = std::string(97, 'a'); }},
+        Wrong{"shape", [](auto& m) { m.shape = "huge"; }},
+        Wrong{"vocabulary_size", [](auto& m) { m.vocabulary_size = 1; }},
+        Wrong{"tokenizer_sha256", [](auto& m) { m.tokenizer_sha256 = std::string(64, 'A'); }},
+        Wrong{"steps", [](auto& m) { m.steps = 0; }},
+        Wrong{"batch_tokens", [](auto& m) { m.batch_tokens = 63; }},
+        Wrong{"batch_tokens", [](auto& m) { m.batch_tokens = 2049; }},
+        Wrong{"sequence_length", [](auto& m) { m.sequence_length = 8193; }},
+        Wrong{"warmup_steps", [](auto& m) { m.warmup_steps = 301; }},
+        Wrong{"checkpoint_every", [](auto& m) { m.checkpoint_every = 301; }},
+        Wrong{"seed", [](auto& m) { m.seed = uint64_t{1} << 53; }},
+        Wrong{"learning_rate", [](auto& m) { m.learning_rate = 0; }},
+        Wrong{"learning_rate", [](auto& m) { m.learning_rate = std::numeric_limits<double>::quiet_NaN(); }},
+        Wrong{"cross_entropy_weight", [](auto& m) { m.cross_entropy_weight = 1.5; }},
+        Wrong{"cross_entropy_weight", [](auto& m) { m.run = "text_only"; }},
+        Wrong{"cross_entropy_weight", [](auto& m) { m.cross_entropy_weight = 1e-200; }},
+        Wrong{"beta2", [](auto& m) { m.beta2 = 1; }}, Wrong{"clip_norm", [](auto& m) { m.clip_norm = 0; }},
+        Wrong{"weight_decay", [](auto& m) { m.weight_decay = -1; }}));
 
 std::string Replaced(std::string text, const std::string& from, const std::string& to) {
   const size_t at = text.find(from);
@@ -97,20 +100,21 @@ class TrainingManifestTextTest : public testing::TestWithParam<WrongText> {};
 TEST_P(TrainingManifestTextTest, IsRefused) {
   const auto parsed = TrainingManifest::Parse(Replaced(kValid, GetParam().from, GetParam().to));
   EXPECT_EQ(parsed.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_NE(std::string(parsed.status().message()).find(GetParam().wanted), std::string::npos) << parsed.status();
+  EXPECT_NE(std::string(parsed.status().message()).find(GetParam().wanted), std::string::npos)
+      << parsed.status();
 }
 
 INSTANTIATE_TEST_SUITE_P(
     All, TrainingManifestTextTest,
-    testing::Values(WrongText{"\"seed\":7,", "", "seed"}, WrongText{"\"seed\":7", "\"seed\":7,\"seed\":7", "twice"},
-                    WrongText{"\"seed\":7", "\"extra\":1,\"seed\":7", "extra"},
-                    WrongText{"\"seed\":7", "\"seed\":\"7\"", "seed"}, WrongText{"\"seed\":7", "\"seed\":7.5", "seed"},
-                    WrongText{"\"seed\":7", "\"seed\": 7", "canonical"},
-                    WrongText{"\"0.002\"", "\"0.0020\"", "learning_rate"},
-                    WrongText{"\"0.002\"", "\"2e-3\"", "learning_rate"}, WrongText{"\"0.002\"", "0.002", "learning_rate"},
-                    WrongText{"\"0.002\"", "\"-0\"", "learning_rate"}, WrongText{"manifest/1", "manifest/2", "format"},
-                    WrongText{"\"steps\":300", "\"steps\":18446744073709551615", "steps"},
-                    WrongText{"{", "[{", "JSON"}));
+    testing::Values(
+        WrongText{"\"seed\":7,", "", "seed"}, WrongText{"\"seed\":7", "\"seed\":7,\"seed\":7", "twice"},
+        WrongText{"\"seed\":7", "\"extra\":1,\"seed\":7", "extra"},
+        WrongText{"\"seed\":7", "\"seed\":\"7\"", "seed"}, WrongText{"\"seed\":7", "\"seed\":7.5", "seed"},
+        WrongText{"\"seed\":7", "\"seed\": 7", "canonical"},
+        WrongText{"\"0.002\"", "\"0.0020\"", "learning_rate"},
+        WrongText{"\"0.002\"", "\"2e-3\"", "learning_rate"}, WrongText{"\"0.002\"", "0.002", "learning_rate"},
+        WrongText{"\"0.002\"", "\"-0\"", "learning_rate"}, WrongText{"manifest/1", "manifest/2", "format"},
+        WrongText{"\"steps\":300", "\"steps\":18446744073709551615", "steps"}, WrongText{"{", "[{", "JSON"}));
 
 TEST(TrainingManifestTest, RefusesAnOversizedText) {
   EXPECT_EQ(TrainingManifest::Parse(std::string(kManifestBytesMax + 1, ' ')).status().code(),
