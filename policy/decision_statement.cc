@@ -136,7 +136,6 @@ absl::Status FillFactsFromCapture(const ledger::CaptureStatement& capture, v1::F
   set(capture.account_region, &v1::TeacherFacts::set_account_region, &v1::TeacherFacts::clear_account_region);
   teacher.set_account_class(capture.account_class);
   teacher.set_modality("text");
-  teacher.set_extraction_mode("scripted");
   teacher.clear_acquired_time();
   if (!capture.acquired_time.empty()) {
     auto acquired = ParseTime(capture.acquired_time);

@@ -33,8 +33,8 @@ std::string PreflightRequestId(std::string_view job_uid);
 
 // Sets what a capture knows better than the caller: provider, channel, model, model_answered, account_class,
 // account_region and acquired_time of facts.teacher (empty ones become unset, except account_class, where empty means
-// none), and facts.generated_time from completed_time. modality becomes text and extraction_mode scripted: that is what
-// every capture is. owner_region and owned_percent, which the operator declares, are kept from `facts`.
+// none), facts.generated_time from completed_time, and modality text, which every capture is. extraction_mode,
+// owner_region and owned_percent, which a capture does not know, are kept from `facts`.
 // InvalidArgument: a time of the capture cannot be read.
 absl::Status FillFactsFromCapture(const ledger::CaptureStatement& capture, v1::Facts* facts);
 

@@ -122,12 +122,13 @@ RequiredNotices NoticesFor(const std::vector<Obligation>& obligations, const Rel
 }
 
 std::string LicenceCopyPath(const std::string& text) {
-  std::string path = "LICENSE.";
+  constexpr std::string_view kPrefix = "LICENSE.";
+  std::string path(kPrefix);
   for (const char c : text) {
     const char lower = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
     const bool keep = (lower >= 'a' && lower <= 'z') || (lower >= '0' && lower <= '9') || lower == '.';
     if (keep) path += lower;
-    if (!keep && path.back() != '-' && path.back() != '.') path += '-';
+    if (!keep && path.back() != '-' && path.size() > kPrefix.size()) path += '-';
   }
   while (path.back() == '-') path.pop_back();
   return path;
