@@ -10,8 +10,8 @@ namespace {
 
 // The plain way: all logits of a few tokens, the loss row by row, two more products.
 std::vector<HeadResult> HeadLossPlain(const Compute& compute, HeadMemory* memory, const HeadTensors& tensors,
-                                      const PackedBatch& batch, std::span<const std::int32_t> rows, float ce_weight,
-                                      double factor) {
+                                      const PackedBatch& batch, std::span<const std::int32_t> rows,
+                                      float ce_weight, double factor) {
   constexpr std::int64_t kTokens = 16;
   const int vocabulary = tensors.vocabulary, hidden = tensors.hidden;
   std::vector<HeadResult> results(rows.size());
@@ -25,14 +25,16 @@ std::vector<HeadResult> HeadLossPlain(const Compute& compute, HeadMemory* memory
     compute.pool->Run(count, [&](std::int64_t i, int) {
       const std::int32_t t = rows[first + i];
       const float* z = logits + i * vocabulary;
-      results[first + i].loss = plain::MixedLossRow(z, vocabulary, batch.targets[t], TeacherAt(batch, t), ce_weight,
-                                                    static_cast<float>(factor * batch.weights[t]),
-                                                    tensors.d_w == nullptr ? nullptr : d_logits + i * vocabulary);
+      results[first + i].loss =
+          plain::MixedLossRow(z, vocabulary, batch.targets[t], TeacherAt(batch, t), ce_weight,
+                              static_cast<float>(factor * batch.weights[t]),
+                              tensors.d_w == nullptr ? nullptr : d_logits + i * vocabulary);
       results[first + i].argmax = static_cast<std::int32_t>(std::max_element(z, z + vocabulary) - z);
     });
     if (tensors.d_w == nullptr) continue;
     const MatrixProduct products[] = {
-        LinearBackwardInput({d_logits, vocabulary}, {tensors.w, hidden}, d_rows, hidden, count, hidden, vocabulary, false),
+        LinearBackwardInput({d_logits, vocabulary}, {tensors.w, hidden}, d_rows, hidden, count, hidden,
+                            vocabulary, false),
         LinearBackwardWeight({d_logits, vocabulary}, x, tensors.d_w, hidden, count, hidden, vocabulary)};
     MatMul(compute, products);
     for (int i = 0; i < count; ++i) {
@@ -52,9 +54,10 @@ TeacherRow TeacherAt(const PackedBatch& batch, std::int64_t t) {
 }
 
 std::vector<HeadResult> HeadLoss(const Compute& compute, HeadMemory* memory, const HeadTensors& tensors,
-                                 const PackedBatch& batch, std::span<const std::int32_t> rows, float ce_weight,
-                                 double factor, bool want_argmax) {
-  if (compute.isa == Isa::kPlain) return HeadLossPlain(compute, memory, tensors, batch, rows, ce_weight, factor);
+                                 const PackedBatch& batch, std::span<const std::int32_t> rows,
+                                 float ce_weight, double factor, bool want_argmax) {
+  if (compute.isa == Isa::kPlain)
+    return HeadLossPlain(compute, memory, tensors, batch, rows, ce_weight, factor);
   return HeadLossFast(compute, memory, tensors, batch, rows, ce_weight, factor, want_argmax);
 }
 

@@ -14,19 +14,22 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-std::int64_t RoundUp(std::int64_t value, std::int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+std::int64_t RoundUp(std::int64_t value, std::int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 // A logit that is treated apart: one of the teacher's stored tokens (slot >= 0), or the target (slot < 0).
 struct Special {
   std::int32_t row, column, slot;
 };
 
-// One chunk of at most kHeadTokens positions. Four steps: logits tile by tile with the teacher's tokens taken out and the
-// rest exponentiated; the loss of each token; gradients tile by tile; sum of the stripes.
+// One chunk of at most kHeadTokens positions. Four steps: logits tile by tile with the teacher's tokens taken
+// out and the rest exponentiated; the loss of each token; gradients tile by tile; sum of the stripes.
 class Chunk {
  public:
   Chunk(const Compute& compute, HeadMemory* memory, const HeadTensors& tensors, const PackedBatch& batch,
-        std::span<const std::int32_t> rows, float ce_weight, double factor, bool want_argmax, HeadResult* results)
+        std::span<const std::int32_t> rows, float ce_weight, double factor, bool want_argmax,
+        HeadResult* results)
       : compute_(compute),
         tensors_(tensors),
         batch_(batch),
@@ -44,9 +47,11 @@ class Chunk {
     const std::int64_t x_columns = RoundUp(tensors.hidden, kernel_.panel_columns);
     const bool backward = tensors.d_w != nullptr;
     if (backward) logits_ = memory->logits.Reserve(per_tile * kHeadColumns);
-    packed_x_ = memory->packed.Reserve(RoundUp(static_cast<std::int64_t>(count_) * tensors.hidden, 16) + count_ * x_columns);
+    packed_x_ = memory->packed.Reserve(RoundUp(static_cast<std::int64_t>(count_) * tensors.hidden, 16) +
+                                       count_ * x_columns);
     packed_x_columns_ = packed_x_ + RoundUp(static_cast<std::int64_t>(count_) * tensors.hidden, 16);
-    if (backward) stripes_ = memory->stripes.Reserve(static_cast<std::int64_t>(kHeadStripes) * count_ * tensors.hidden);
+    if (backward)
+      stripes_ = memory->stripes.Reserve(static_cast<std::int64_t>(kHeadStripes) * count_ * tensors.hidden);
     float* next = memory->values.Reserve(4 * per_tile + 2 * slots + 2 * count_);
     const auto take = [&next](std::int64_t size) { return std::exchange(next, next + size); };
     tile_max_ = take(per_tile);
@@ -62,12 +67,15 @@ class Chunk {
 
   void Run() {
     PackX();
-    compute_.pool->Run(tiles_, [this](std::int64_t tile, int worker) { ForwardTile(static_cast<int>(tile), worker); });
+    compute_.pool->Run(
+        tiles_, [this](std::int64_t tile, int worker) { ForwardTile(static_cast<int>(tile), worker); });
     ForEachBlock(compute_, count_, 8, [this](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) FinishToken(static_cast<int>(i));
     });
     if (tensors_.d_w == nullptr) return;
-    compute_.pool->Run(kHeadStripes, [this](std::int64_t stripe, int worker) { BackwardStripe(static_cast<int>(stripe), worker); });
+    compute_.pool->Run(kHeadStripes, [this](std::int64_t stripe, int worker) {
+      BackwardStripe(static_cast<int>(stripe), worker);
+    });
     ForEachBlock(compute_, count_, 16, [this](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) SumStripes(i);
     });
@@ -115,14 +123,15 @@ class Chunk {
     const int columns = Columns(tile), hidden = tensors_.hidden;
     const MatrixView w = {tensors_.w + static_cast<std::int64_t>(tile) * kHeadColumns * hidden, hidden};
     float* const packed_w = compute_.scratch->worker[worker].Reserve(kHeadColumns * kMatmulDepth);
-    float* const z = logits_ != nullptr
-                         ? logits_ + At(tile, 0) * kHeadColumns
-                         : compute_.scratch->task[worker].Reserve(static_cast<std::int64_t>(count_) * kHeadColumns);
+    float* const z =
+        logits_ != nullptr
+            ? logits_ + At(tile, 0) * kHeadColumns
+            : compute_.scratch->task[worker].Reserve(static_cast<std::int64_t>(count_) * kHeadColumns);
     for (int depth = 0; depth < hidden; depth += kMatmulDepth) {
       const int k = std::min(kMatmulDepth, hidden - depth);
       PackB(kernel_, w, true, 0, columns, depth, k, packed_w);
-      kernel_.multiply(packed_x_ + static_cast<std::int64_t>(depth) * count_, packed_w, count_, columns, k, z, kHeadColumns,
-                       depth > 0);
+      kernel_.multiply(packed_x_ + static_cast<std::int64_t>(depth) * count_, packed_w, count_, columns, k, z,
+                       kHeadColumns, depth > 0);
     }
     if (want_argmax_) {
       for (int i = 0; i < count_; ++i) {
@@ -137,7 +146,8 @@ class Chunk {
       (special.slot < 0 ? target_logits_[special.row] : special_logits_[special.slot]) = value;
     }
     for (const Special& special : Specials(tile)) {
-      if (special.slot >= 0) z[static_cast<std::int64_t>(special.row) * kHeadColumns + special.column] = -kInfinity;
+      if (special.slot >= 0)
+        z[static_cast<std::int64_t>(special.row) * kHeadColumns + special.column] = -kInfinity;
     }
     for (int i = 0; i < count_; ++i) {
       float* const row = z + static_cast<std::int64_t>(i) * kHeadColumns;
@@ -211,15 +221,18 @@ class Chunk {
       const int columns = Columns(tile);
       float* const d_z = logits_ + At(tile, 0) * kHeadColumns;
       for (int i = 0; i < count_; ++i) {
-        row_kernels_.scale(tile_sum_[At(tile, i)], columns, d_z + static_cast<std::int64_t>(i) * kHeadColumns);
+        row_kernels_.scale(tile_sum_[At(tile, i)], columns,
+                           d_z + static_cast<std::int64_t>(i) * kHeadColumns);
       }
       for (const Special& special : Specials(tile)) {
         if (special.slot < 0) continue;
-        d_z[static_cast<std::int64_t>(special.row) * kHeadColumns + special.column] = special_gradients_[special.slot];
+        d_z[static_cast<std::int64_t>(special.row) * kHeadColumns + special.column] =
+            special_gradients_[special.slot];
       }
       for (const Special& special : Specials(tile)) {
         if (special.slot >= 0) continue;
-        d_z[static_cast<std::int64_t>(special.row) * kHeadColumns + special.column] -= target_gradients_[special.row];
+        d_z[static_cast<std::int64_t>(special.row) * kHeadColumns + special.column] -=
+            target_gradients_[special.row];
       }
       const MatrixView d = {d_z, kHeadColumns};
       const MatrixView w = {tensors_.w + static_cast<std::int64_t>(tile) * kHeadColumns * hidden, hidden};
@@ -256,7 +269,7 @@ class Chunk {
   float* logits_ = nullptr;  // [tiles, count, kHeadColumns]: logits, then exponentials, then gradients
   float* packed_x_ = nullptr;
   float* packed_x_columns_ = nullptr;
-  float* stripes_ = nullptr;  // [kHeadStripes, count, hidden]
+  float* stripes_ = nullptr;                                      // [kHeadStripes, count, hidden]
   float *tile_max_, *tile_sum_, *tile_best_, *tile_best_column_;  // [tiles, count]
   float *special_logits_, *special_gradients_;                    // [count, teacher_k]
   float *target_logits_, *target_gradients_;                      // [count]
@@ -269,12 +282,14 @@ static_assert(kHeadTokens <= kMatmulDepth, "a chunk is one block of depth in the
 }  // namespace
 
 std::vector<HeadResult> HeadLossFast(const Compute& compute, HeadMemory* memory, const HeadTensors& tensors,
-                                     const PackedBatch& batch, std::span<const std::int32_t> rows, float ce_weight,
-                                     double factor, bool want_argmax) {
+                                     const PackedBatch& batch, std::span<const std::int32_t> rows,
+                                     float ce_weight, double factor, bool want_argmax) {
   std::vector<HeadResult> results(rows.size());
   for (std::size_t first = 0; first < rows.size(); first += kHeadTokens) {
     const std::size_t count = std::min<std::size_t>(kHeadTokens, rows.size() - first);
-    Chunk(compute, memory, tensors, batch, rows.subspan(first, count), ce_weight, factor, want_argmax, &results[first]).Run();
+    Chunk(compute, memory, tensors, batch, rows.subspan(first, count), ce_weight, factor, want_argmax,
+          &results[first])
+        .Run();
   }
   return results;
 }

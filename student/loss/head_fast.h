@@ -10,8 +10,8 @@
 namespace retort::student {
 
 std::vector<HeadResult> HeadLossFast(const Compute& compute, HeadMemory* memory, const HeadTensors& tensors,
-                                     const PackedBatch& batch, std::span<const std::int32_t> rows, float ce_weight,
-                                     double factor, bool want_argmax);
+                                     const PackedBatch& batch, std::span<const std::int32_t> rows,
+                                     float ce_weight, double factor, bool want_argmax);
 
 }  // namespace retort::student
 

@@ -8,9 +8,9 @@
 namespace retort::student {
 namespace {
 
-ModelConfig Shape(int vocabulary, int hidden, int layers, int heads, int nope, int rope, int value, int query_rank,
-                  int kv_rank, int dense_width, int expert_width, int experts, int per_token, int groups,
-                  int groups_per_token) {
+ModelConfig Shape(int vocabulary, int hidden, int layers, int heads, int nope, int rope, int value,
+                  int query_rank, int kv_rank, int dense_width, int expert_width, int experts, int per_token,
+                  int groups, int groups_per_token) {
   ModelConfig config;
   config.vocabulary = vocabulary;
   config.hidden = hidden;
@@ -54,18 +54,26 @@ struct AttentionCount {
 AttentionCount CountAttention(const ModelConfig& c) {
   const std::int64_t h = c.hidden, n = c.heads, rq = c.query_rank, rkv = c.kv_rank;
   const std::int64_t query = rq > 0 ? h * rq + rq * n * c.query_head_dim() : h * n * c.query_head_dim();
-  return {query + h * (rkv + c.rope_head_dim) + rkv * n * (c.nope_head_dim + c.value_head_dim) + n * c.value_head_dim * h,
+  return {query + h * (rkv + c.rope_head_dim) + rkv * n * (c.nope_head_dim + c.value_head_dim) +
+              n * c.value_head_dim * h,
           rq + rkv + 2 * h};
 }
 
 }  // namespace
 
-ModelConfig UnitConfig() { return Shape(512, 64, 3, 2, 32, 16, 32, 32, 32, 128, 32, 8, 2, 4, 2); }
-ModelConfig NanoConfig() { return Shape(49152, 256, 6, 4, 32, 32, 64, 128, 64, 768, 128, 16, 4, 1, 1); }
-ModelConfig SmallConfig() { return Shape(49152, 512, 12, 8, 64, 32, 64, 256, 128, 1536, 256, 32, 4, 4, 2); }
+ModelConfig UnitConfig() {
+  return Shape(512, 64, 3, 2, 32, 16, 32, 32, 32, 128, 32, 8, 2, 4, 2);
+}
+ModelConfig NanoConfig() {
+  return Shape(49152, 256, 6, 4, 32, 32, 64, 128, 64, 768, 128, 16, 4, 1, 1);
+}
+ModelConfig SmallConfig() {
+  return Shape(49152, 512, 12, 8, 64, 32, 64, 256, 128, 1536, 256, 32, 4, 4, 2);
+}
 
 std::string Validate(const ModelConfig& c) {
-  // Upper bounds keep every product of two fields within 63 bits and are well above the largest published model.
+  // Upper bounds keep every product of two fields within 63 bits and are well above the largest published
+  // model.
   const struct {
     const char* field;
     std::int64_t value, low, high;
@@ -90,7 +98,8 @@ std::string Validate(const ModelConfig& c) {
       {"max_position_embeddings", c.context, 1, 1 << 20},
   };
   for (const auto& range : ranges) {
-    if (auto problem = CheckRange(range.field, range.value, range.low, range.high); !problem.empty()) return problem;
+    if (auto problem = CheckRange(range.field, range.value, range.low, range.high); !problem.empty())
+      return problem;
   }
   const struct {
     const char* field;
@@ -105,12 +114,15 @@ std::string Validate(const ModelConfig& c) {
     if (auto problem = CheckRow(row.field, row.value); !problem.empty()) return problem;
   }
   // attn_output's rows in the export.
-  if (auto problem = CheckRow("num_attention_heads * v_head_dim", std::int64_t{c.heads} * c.value_head_dim); !problem.empty()) {
+  if (auto problem = CheckRow("num_attention_heads * v_head_dim", std::int64_t{c.heads} * c.value_head_dim);
+      !problem.empty()) {
     return problem;
   }
-  if (c.rope_head_dim % 2 != 0) return Problem("qk_rope_head_dim", std::to_string(c.rope_head_dim), "an even number");
+  if (c.rope_head_dim % 2 != 0)
+    return Problem("qk_rope_head_dim", std::to_string(c.rope_head_dim), "an even number");
   if (c.experts % c.expert_groups != 0) {
-    return Problem("n_group", std::to_string(c.expert_groups), "a divisor of n_routed_experts " + std::to_string(c.experts));
+    return Problem("n_group", std::to_string(c.expert_groups),
+                   "a divisor of n_routed_experts " + std::to_string(c.experts));
   }
   if (c.expert_groups > 1 && c.expert_groups_per_token >= c.expert_groups) {  // llama.cpp asserts it
     return Problem("topk_group", std::to_string(c.expert_groups_per_token),
@@ -150,7 +162,8 @@ ParameterCounts CountParameters(const ModelConfig& c) {
 double TrainingFlopsPerToken(const ModelConfig& c, double average_context) {
   const double h = c.hidden;
   const double matrices =
-      h * c.vocabulary + static_cast<double>(c.layers) * CountAttention(c).matrices + c.dense_layers * 3.0 * h * c.dense_width +
+      h * c.vocabulary + static_cast<double>(c.layers) * CountAttention(c).matrices +
+      c.dense_layers * 3.0 * h * c.dense_width +
       c.moe_layers() * h * (c.experts + 3.0 * c.expert_width * (c.experts_per_token + c.shared_experts));
   return 6 * matrices + 6.0 * c.layers * c.heads * (c.query_head_dim() + c.value_head_dim) * average_context;
 }

@@ -18,7 +18,9 @@ void LatentCache::Truncate(int size) {
   size_ = size;
 }
 
-float* LatentCache::latents(int layer) { return latents_.data() + static_cast<std::size_t>(layer) * capacity_ * kv_rank_; }
+float* LatentCache::latents(int layer) {
+  return latents_.data() + static_cast<std::size_t>(layer) * capacity_ * kv_rank_;
+}
 
 float* LatentCache::rope_keys(int layer) {
   return rope_keys_.data() + static_cast<std::size_t>(layer) * capacity_ * rope_head_dim_;

@@ -35,8 +35,9 @@ class Model::Impl {
   const std::shared_ptr<const ParameterLayout>& layout() const { return layout_; }
   const ModelConfig& config() const { return config_; }
 
-  BatchResult AccumulateGradients(const ParameterSet& parameters, const PackedBatch& batch, const LossOptions& options,
-                                  double inverse_valid_tokens, Gradients* gradients) {
+  BatchResult AccumulateGradients(const ParameterSet& parameters, const PackedBatch& batch,
+                                  const LossOptions& options, double inverse_valid_tokens,
+                                  Gradients* gradients) {
     assert(gradients->config() == layout_->config());
     Forward(parameters, batch);
     const std::int64_t size = batch.size() * config_.hidden;
@@ -45,20 +46,23 @@ class Model::Impl {
     std::fill_n(d_norm, size, 0.0f);
     const std::vector<HeadResult> losses =
         HeadLoss(compute_, &head_memory_,
-                 {norm_.data(), Weight(parameters, head_), config_.vocabulary, config_.hidden, d_norm, Weight(gradients, head_)},
+                 {norm_.data(), Weight(parameters, head_), config_.vocabulary, config_.hidden, d_norm,
+                  Weight(gradients, head_)},
                  batch, rows, options.ce_weight, inverse_valid_tokens, false);
     BatchResult result = Sum(batch, rows, losses, options.ce_weight);
 
     float* const dx = dx_.Reserve(size);
     std::fill_n(dx, size, 0.0f);
-    RmsNormBackward(compute_, residuals_.back().data(), config_.hidden, Weight(parameters, final_norm_), norm_r_.data(),
-                    d_norm, config_.hidden, batch.size(), config_.hidden, dx, config_.hidden, Weight(gradients, final_norm_));
+    RmsNormBackward(compute_, residuals_.back().data(), config_.hidden, Weight(parameters, final_norm_),
+                    norm_r_.data(), d_norm, config_.hidden, batch.size(), config_.hidden, dx, config_.hidden,
+                    Weight(gradients, final_norm_));
     BalanceTerm balance = {.alpha = options.balance_weight, .factor = inverse_valid_tokens};
     const Rows all = {batch.size(), batch.positions.data(), documents_};
     for (int i = config_.layers - 1; i >= 0; --i) {
-      feed_forward_[i]->Backward(compute_, parameters, all, residuals_[2 * i + 1].data(), &feed_forward_memory_, &balance, dx,
-                                 gradients);
-      attention_[i]->Backward(compute_, parameters, rope_, all, residuals_[2 * i].data(), &attention_memory_, dx, gradients);
+      feed_forward_[i]->Backward(compute_, parameters, all, residuals_[2 * i + 1].data(),
+                                 &feed_forward_memory_, &balance, dx, gradients);
+      attention_[i]->Backward(compute_, parameters, rope_, all, residuals_[2 * i].data(), &attention_memory_,
+                              dx, gradients);
     }
     EmbedBackward(compute_, batch.tokens, dx, config_.hidden, Weight(gradients, embedding_));
     result.balance = balance.sum;
@@ -72,10 +76,10 @@ class Model::Impl {
     Forward(parameters, batch);
     if (expert_counts != nullptr) *expert_counts = Loads();
     const std::vector<std::int32_t> rows = ValidRows(batch);
-    const std::vector<HeadResult> losses =
-        HeadLoss(compute_, &head_memory_,
-                 {norm_.data(), Weight(parameters, head_), config_.vocabulary, config_.hidden, nullptr, nullptr}, batch, rows,
-                 0.0f, 0.0, true);
+    const std::vector<HeadResult> losses = HeadLoss(
+        compute_, &head_memory_,
+        {norm_.data(), Weight(parameters, head_), config_.vocabulary, config_.hidden, nullptr, nullptr},
+        batch, rows, 0.0f, 0.0, true);
     std::vector<TokenEvaluation> result(batch.size());
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const TeacherRow teacher = TeacherAt(batch, rows[i]);
@@ -106,7 +110,8 @@ class Model::Impl {
     return Logits(parameters, rows);
   }
 
-  std::vector<float> Extend(const ParameterSet& parameters, std::span<const std::int32_t> tokens, LatentCache* cache) {
+  std::vector<float> Extend(const ParameterSet& parameters, std::span<const std::int32_t> tokens,
+                            LatentCache* cache) {
     assert(parameters.config() == layout_->config());
     const std::int32_t count = static_cast<std::int32_t>(tokens.size());
     assert(count > 0 && cache->size() + count <= cache->capacity());
@@ -142,16 +147,18 @@ class Model::Impl {
     for (Buffer& residual : residuals_) residual.Reserve(batch.size() * config_.hidden);
     Embed(compute_, Weight(parameters, embedding_), batch.tokens, config_.hidden, residuals_[0].data());
     for (int i = 0; i < config_.layers; ++i) {
-      attention_[i]->Forward(compute_, parameters, rope_, rows, residuals_[2 * i].data(), residuals_[2 * i + 1].data());
-      feed_forward_[i]->Forward(compute_, parameters, rows, residuals_[2 * i + 1].data(), residuals_[2 * i + 2].data());
+      attention_[i]->Forward(compute_, parameters, rope_, rows, residuals_[2 * i].data(),
+                             residuals_[2 * i + 1].data());
+      feed_forward_[i]->Forward(compute_, parameters, rows, residuals_[2 * i + 1].data(),
+                                residuals_[2 * i + 2].data());
     }
     FinalNorm(parameters, residuals_.back().data(), batch.size());
   }
 
   void FinalNorm(const ParameterSet& parameters, const float* x, std::int64_t rows) {
     RmsNorm(compute_, x, config_.hidden, Weight(parameters, final_norm_), rows, config_.hidden,
-            static_cast<float>(config_.rms_norm_epsilon), norm_.Reserve(rows * config_.hidden), config_.hidden,
-            norm_r_.Reserve(rows));
+            static_cast<float>(config_.rms_norm_epsilon), norm_.Reserve(rows * config_.hidden),
+            config_.hidden, norm_r_.Reserve(rows));
   }
 
   // Logits of rows of norm_; the vocabulary in pieces, to bound the packed copy of the head.
@@ -161,8 +168,9 @@ class Model::Impl {
     std::vector<float> logits(rows.size() * vocabulary);
     for (int first = 0; first < vocabulary; first += kPiece) {
       MatMul(compute_, LinearForward({norm_.data(), hidden, rows.data()},
-                                     {Weight(parameters, head_) + std::int64_t{first} * hidden, hidden}, logits.data() + first,
-                                     vocabulary, static_cast<int>(rows.size()), hidden, std::min(kPiece, vocabulary - first)));
+                                     {Weight(parameters, head_) + std::int64_t{first} * hidden, hidden},
+                                     logits.data() + first, vocabulary, static_cast<int>(rows.size()), hidden,
+                                     std::min(kPiece, vocabulary - first)));
     }
     return logits;
   }
@@ -175,8 +183,8 @@ class Model::Impl {
     return rows;
   }
 
-  static BatchResult Sum(const PackedBatch& batch, std::span<const std::int32_t> rows, std::span<const HeadResult> losses,
-                         double ce_weight) {
+  static BatchResult Sum(const PackedBatch& batch, std::span<const std::int32_t> rows,
+                         std::span<const HeadResult> losses, double ce_weight) {
     BatchResult result;
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const double weight = batch.weights[rows[i]];
@@ -210,21 +218,28 @@ class Model::Impl {
   std::vector<std::unique_ptr<AttentionBlock>> attention_;
   std::vector<std::unique_ptr<FeedForwardBlock>> feed_forward_;
   std::vector<AttentionSpan> documents_;
-  std::vector<Buffer> residuals_;  // the stream before each block, and after the last: [2 * layers + 1][T, hidden]
+  std::vector<Buffer>
+      residuals_;  // the stream before each block, and after the last: [2 * layers + 1][T, hidden]
   Buffer norm_, norm_r_, d_norm_, dx_;
   AttentionMemory attention_memory_;
   FeedForwardMemory feed_forward_memory_;
   HeadMemory head_memory_;
 };
 
-Model::Model(const ModelConfig& config, ThreadPool& pool, Isa isa) : impl_(std::make_unique<Impl>(config, pool, isa)) {}
+Model::Model(const ModelConfig& config, ThreadPool& pool, Isa isa)
+    : impl_(std::make_unique<Impl>(config, pool, isa)) {}
 Model::~Model() = default;
 
-const ModelConfig& Model::config() const { return impl_->config(); }
-const std::shared_ptr<const ParameterLayout>& Model::layout() const { return impl_->layout(); }
+const ModelConfig& Model::config() const {
+  return impl_->config();
+}
+const std::shared_ptr<const ParameterLayout>& Model::layout() const {
+  return impl_->layout();
+}
 
-BatchResult Model::AccumulateGradients(const ParameterSet& parameters, const PackedBatch& batch, const LossOptions& options,
-                                       double inverse_valid_tokens, Gradients* gradients) {
+BatchResult Model::AccumulateGradients(const ParameterSet& parameters, const PackedBatch& batch,
+                                       const LossOptions& options, double inverse_valid_tokens,
+                                       Gradients* gradients) {
   return impl_->AccumulateGradients(parameters, batch, options, inverse_valid_tokens, gradients);
 }
 
@@ -238,7 +253,8 @@ std::vector<float> Model::ForwardLogits(const ParameterSet& parameters, std::spa
   return impl_->ForwardLogits(parameters, tokens, rows);
 }
 
-std::vector<float> Model::Extend(const ParameterSet& parameters, std::span<const std::int32_t> tokens, LatentCache* cache) {
+std::vector<float> Model::Extend(const ParameterSet& parameters, std::span<const std::int32_t> tokens,
+                                 LatentCache* cache) {
   return impl_->Extend(parameters, tokens, cache);
 }
 

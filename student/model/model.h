@@ -70,7 +70,8 @@ class Model {
   Model& operator=(const Model&) = delete;
 
   const ModelConfig& config() const;
-  // Every ParameterSet passed in below has a layout of this config (asserted), though not necessarily this object.
+  // Every ParameterSet passed in below has a layout of this config (asserted), though not necessarily this
+  // object.
   const std::shared_ptr<const ParameterLayout>& layout() const;
 
   // One micro-batch forward and backward. Adds to *gradients the gradient of
@@ -80,8 +81,8 @@ class Model {
   // length T_d. Precondition: ValidateBatch(config(), batch) is empty (asserted). A batch without valid
   // tokens adds exactly nothing to the head and returns zeros.
   BatchResult AccumulateGradients(const ParameterSet& parameters, const PackedBatch& batch,
-                                 const LossOptions& options, double inverse_valid_tokens,
-                                 Gradients* gradients);
+                                  const LossOptions& options, double inverse_valid_tokens,
+                                  Gradients* gradients);
 
   // Forward only. Returns one TokenEvaluation per position. Never holds [T, V]. Same precondition.
   // expert_counts may be null; otherwise it is overwritten with the loads, [moe_layers, experts].

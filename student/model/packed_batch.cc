@@ -20,7 +20,8 @@ std::string CheckSize(const char* field, std::size_t seen, std::size_t wanted) {
 std::string CheckDocuments(const ModelConfig& config, const PackedBatch& batch) {
   const auto& starts = batch.document_starts;
   if (starts.size() < 2 || starts.front() != 0 || starts.back() != batch.size()) {
-    return "document_starts must begin with 0 and end with the number of tokens, " + std::to_string(batch.size());
+    return "document_starts must begin with 0 and end with the number of tokens, " +
+           std::to_string(batch.size());
   }
   for (std::size_t d = 0; d + 1 < starts.size(); ++d) {
     if (starts[d + 1] <= starts[d]) {
@@ -42,7 +43,8 @@ std::string CheckDocuments(const ModelConfig& config, const PackedBatch& batch) 
   return {};
 }
 
-std::string CheckTeacher(const ModelConfig& config, const PackedBatch& batch, std::size_t t, std::vector<std::int64_t>* seen) {
+std::string CheckTeacher(const ModelConfig& config, const PackedBatch& batch, std::size_t t,
+                         std::vector<std::int64_t>* seen) {
   const std::int32_t count = batch.teacher_counts[t];
   if (count < 0 || count > batch.teacher_k) {
     return At("teacher_counts", t, std::to_string(count), "0 to " + std::to_string(batch.teacher_k));
@@ -51,9 +53,11 @@ std::string CheckTeacher(const ModelConfig& config, const PackedBatch& batch, st
     const std::size_t i = t * batch.teacher_k + k;
     const std::int32_t id = batch.teacher_ids[i];
     if (id < 0 || id >= config.vocabulary) {
-      return At("teacher_ids", i, std::to_string(id), "a token id below " + std::to_string(config.vocabulary));
+      return At("teacher_ids", i, std::to_string(id),
+                "a token id below " + std::to_string(config.vocabulary));
     }
-    if ((*seen)[id] == static_cast<std::int64_t>(t)) return At("teacher_ids", i, std::to_string(id), "an id not yet in its row");
+    if ((*seen)[id] == static_cast<std::int64_t>(t))
+      return At("teacher_ids", i, std::to_string(id), "an id not yet in its row");
     (*seen)[id] = static_cast<std::int64_t>(t);
     if (!(batch.teacher_logprobs[i] <= 0)) {
       return At("teacher_logprobs", i, std::to_string(batch.teacher_logprobs[i]), "at most 0");
@@ -69,7 +73,8 @@ std::string CheckTeacher(const ModelConfig& config, const PackedBatch& batch, st
 
 std::string ValidateBatch(const ModelConfig& config, const PackedBatch& batch) {
   const std::size_t tokens = batch.tokens.size();
-  if (tokens == 0 || tokens > (1u << 24)) return "tokens has " + std::to_string(tokens) + " elements; wanted 1 to 2^24";
+  if (tokens == 0 || tokens > (1u << 24))
+    return "tokens has " + std::to_string(tokens) + " elements; wanted 1 to 2^24";
   if (auto p = CheckSize("positions", batch.positions.size(), tokens); !p.empty()) return p;
   if (auto p = CheckSize("targets", batch.targets.size(), tokens); !p.empty()) return p;
   if (auto p = CheckSize("weights", batch.weights.size(), tokens); !p.empty()) return p;
@@ -81,18 +86,21 @@ std::string ValidateBatch(const ModelConfig& config, const PackedBatch& batch) {
   if (auto p = CheckSize("teacher_counts", batch.teacher_counts.size(), rows); !p.empty()) return p;
   if (auto p = CheckSize("teacher_ids", batch.teacher_ids.size(), entries); !p.empty()) return p;
   if (auto p = CheckSize("teacher_logprobs", batch.teacher_logprobs.size(), entries); !p.empty()) return p;
-  if (auto p = CheckSize("teacher_tail_logprobs", batch.teacher_tail_logprobs.size(), rows); !p.empty()) return p;
+  if (auto p = CheckSize("teacher_tail_logprobs", batch.teacher_tail_logprobs.size(), rows); !p.empty())
+    return p;
   if (auto p = CheckDocuments(config, batch); !p.empty()) return p;
   std::vector<std::int64_t> seen(rows > 0 ? config.vocabulary : 0, -1);
   for (std::size_t t = 0; t < tokens; ++t) {
     if (batch.tokens[t] < 0 || batch.tokens[t] >= config.vocabulary) {
-      return At("tokens", t, std::to_string(batch.tokens[t]), "a token id below " + std::to_string(config.vocabulary));
+      return At("tokens", t, std::to_string(batch.tokens[t]),
+                "a token id below " + std::to_string(config.vocabulary));
     }
     if (!(batch.weights[t] >= 0) || !std::isfinite(batch.weights[t])) {
       return At("weights", t, std::to_string(batch.weights[t]), "a finite number of at least 0");
     }
     if (batch.weights[t] != 0 && (batch.targets[t] < 0 || batch.targets[t] >= config.vocabulary)) {
-      return At("targets", t, std::to_string(batch.targets[t]), "a token id below " + std::to_string(config.vocabulary));
+      return At("targets", t, std::to_string(batch.targets[t]),
+                "a token id below " + std::to_string(config.vocabulary));
     }
     if (rows == 0) continue;
     if (auto p = CheckTeacher(config, batch, t, &seen); !p.empty()) return p;

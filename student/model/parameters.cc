@@ -15,9 +15,12 @@ namespace {
 
 constexpr std::int64_t kAlignment = 16;  // floats: one cache line
 
-std::int64_t Aligned(std::int64_t size) { return (size + kAlignment - 1) / kAlignment * kAlignment; }
+std::int64_t Aligned(std::int64_t size) {
+  return (size + kAlignment - 1) / kAlignment * kAlignment;
+}
 
-// Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014): the output function of SplitMix64.
+// Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014): the output function of
+// SplitMix64.
 std::uint64_t Mix(std::uint64_t x) {
   x += 0x9e3779b97f4a7c15;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
@@ -33,7 +36,9 @@ std::uint64_t HashName(std::string_view name) {
 }
 
 // In (0, 1], 53 bits.
-double Uniform(std::uint64_t bits) { return (static_cast<double>(bits >> 11) + 1) * 0x1p-53; }
+double Uniform(std::uint64_t bits) {
+  return (static_cast<double>(bits >> 11) + 1) * 0x1p-53;
+}
 
 void FillNormal(std::uint64_t key, double deviation, std::span<float> values) {
   for (std::size_t i = 0; i < values.size(); i += 2) {
@@ -97,7 +102,8 @@ std::shared_ptr<const ParameterLayout> ParameterLayout::Create(const ModelConfig
     }
     matrix(layer + ".mlp.gate", c.experts, c.hidden);
     layout->Add(layer + ".mlp.gate.e_score_correction_bias", {c.experts}, ParameterKind::kState);
-    for (int e = 0; e < c.experts; ++e) feed_forward(layer + ".mlp.experts." + std::to_string(e), c.expert_width);
+    for (int e = 0; e < c.experts; ++e)
+      feed_forward(layer + ".mlp.experts." + std::to_string(e), c.expert_width);
     feed_forward(layer + ".mlp.shared_experts", c.shared_width());
   }
   norm("model.norm", c.hidden);
@@ -115,7 +121,9 @@ int ParameterLayout::Find(std::string_view name) const {
   return found == index_.end() ? -1 : found->second;
 }
 
-void ParameterSet::Free::operator()(float* values) const { std::free(values); }
+void ParameterSet::Free::operator()(float* values) const {
+  std::free(values);
+}
 
 ParameterSet::ParameterSet(std::shared_ptr<const ParameterLayout> layout) : layout_(std::move(layout)) {
   const std::size_t bytes = static_cast<std::size_t>(layout_->storage_size()) * sizeof(float);
@@ -134,7 +142,9 @@ std::span<const float> ParameterSet::tensor(int index) const {
   return {values_.get() + info.offset, static_cast<std::size_t>(info.size)};
 }
 
-std::span<float> ParameterSet::storage() { return {values_.get(), static_cast<std::size_t>(layout_->storage_size())}; }
+std::span<float> ParameterSet::storage() {
+  return {values_.get(), static_cast<std::size_t>(layout_->storage_size())};
+}
 std::span<const float> ParameterSet::storage() const {
   return {values_.get(), static_cast<std::size_t>(layout_->storage_size())};
 }
@@ -145,18 +155,25 @@ ParameterSet ParameterSet::Clone() const {
   return copy;
 }
 
-void ParameterSet::SetZero() { std::fill_n(values_.get(), layout_->storage_size(), 0.0f); }
+void ParameterSet::SetZero() {
+  std::fill_n(values_.get(), layout_->storage_size(), 0.0f);
+}
 
 void InitializeParameters(std::uint64_t seed, ParameterSet* parameters) {
   const std::span<const ParameterInfo> tensors = parameters->layout().tensors();
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const std::span<float> values = parameters->tensor(static_cast<int>(i));
     switch (tensors[i].kind) {
-      case ParameterKind::kNorm: std::fill(values.begin(), values.end(), 1.0f); break;
-      case ParameterKind::kState: std::fill(values.begin(), values.end(), 0.0f); break;
+      case ParameterKind::kNorm:
+        std::fill(values.begin(), values.end(), 1.0f);
+        break;
+      case ParameterKind::kState:
+        std::fill(values.begin(), values.end(), 0.0f);
+        break;
       case ParameterKind::kMatrix:
       case ParameterKind::kEmbedding:
-        FillNormal(Mix(seed ^ Mix(HashName(tensors[i].name))), parameters->config().initializer_range, values);
+        FillNormal(Mix(seed ^ Mix(HashName(tensors[i].name))), parameters->config().initializer_range,
+                   values);
         break;
     }
   }

@@ -1,11 +1,12 @@
-// Causal attention of multi-head latent attention in its training form (DeepSeek-V2, arXiv 2405.04434, section 2.1): the
-// keys of a head are its own k_nope beside one rotated rope key that all heads share.
+// Causal attention of multi-head latent attention in its training form (DeepSeek-V2, arXiv 2405.04434,
+// section 2.1): the keys of a head are its own k_nope beside one rotated rope key that all heads share.
 //
-//   score(i, j) = (q_nope_i . k_nope_j + q_rope_i . k_rope_j) / sqrt(nope + rope),  softmax in fp32,  o_i = sum_j P_ij v_j
+//   score(i, j) = (q_nope_i . k_nope_j + q_rope_i . k_rope_j) / sqrt(nope + rope),  softmax in fp32,  o_i =
+//   sum_j P_ij v_j
 //
-// A span is one document; nothing crosses spans, and no [T, T] matrix over a whole pack exists: the largest piece is one
-// block of queries against its document. Repeatable at any thread count. In the fast paths a query's result does not
-// depend on the other queries, so decoding gives the bits of the full pass.
+// A span is one document; nothing crosses spans, and no [T, T] matrix over a whole pack exists: the largest
+// piece is one block of queries against its document. Repeatable at any thread count. In the fast paths a
+// query's result does not depend on the other queries, so decoding gives the bits of the full pass.
 #ifndef STUDENT_OPS_ATTENTION_H_
 #define STUDENT_OPS_ATTENTION_H_
 
@@ -35,7 +36,7 @@ struct AttentionTensors {
   const float* kv;        // [Tk, heads * (nope + value)]
   const float* rope_key;  // [Tk, rope], rotated
   float* out;             // [Tq, heads * value]
-  float* log_sum;         // [heads, total_queries]: log of the softmax denominators, kept for the backward pass
+  float* log_sum;  // [heads, total_queries]: log of the softmax denominators, kept for the backward pass
   std::int64_t total_queries;
 };
 
@@ -50,16 +51,19 @@ struct AttentionGradients {
   float* rope_key_shares;  // [heads, total_queries, rope], working memory
 };
 
-// The gradients of Attention given its inputs and outputs; spans with queries == keys, which together cover every row.
-void AttentionBackward(const Compute& compute, const AttentionShape& shape, std::span<const AttentionSpan> spans,
-                       const AttentionTensors& tensors, const AttentionGradients& gradients);
+// The gradients of Attention given its inputs and outputs; spans with queries == keys, which together cover
+// every row.
+void AttentionBackward(const Compute& compute, const AttentionShape& shape,
+                       std::span<const AttentionSpan> spans, const AttentionTensors& tensors,
+                       const AttentionGradients& gradients);
 
-// The truth for one head of one span, any real type; pointers are to the span's first row and the head's first column.
+// The truth for one head of one span, any real type; pointers are to the span's first row and the head's
+// first column.
 namespace plain {
 
 template <typename Real>
-void AttentionHead(const AttentionShape& shape, std::int64_t queries, std::int64_t keys, const Real* q, const Real* kv,
-                   const Real* rope_key, Real* out, Real* log_sum) {
+void AttentionHead(const AttentionShape& shape, std::int64_t queries, std::int64_t keys, const Real* q,
+                   const Real* kv, const Real* rope_key, Real* out, Real* log_sum) {
   const std::int64_t q_stride = shape.heads * shape.query(), kv_stride = shape.heads * shape.key_value();
   const Real scale = 1 / std::sqrt(static_cast<Real>(shape.query()));
   std::vector<Real> p(keys);
@@ -69,7 +73,8 @@ void AttentionHead(const AttentionShape& shape, std::int64_t queries, std::int64
     for (std::int64_t j = 0; j < seen; ++j) {
       Real score = 0;
       for (int d = 0; d < shape.nope; ++d) score += q[i * q_stride + d] * kv[j * kv_stride + d];
-      for (int d = 0; d < shape.rope; ++d) score += q[i * q_stride + shape.nope + d] * rope_key[j * shape.rope + d];
+      for (int d = 0; d < shape.rope; ++d)
+        score += q[i * q_stride + shape.nope + d] * rope_key[j * shape.rope + d];
       p[j] = score * scale;
       if (j == 0 || p[j] > best) best = p[j];
     }
@@ -86,8 +91,8 @@ void AttentionHead(const AttentionShape& shape, std::int64_t queries, std::int64
 // d_q and d_kv overwritten; rope_key_share [queries, rope] overwritten with this head's share.
 template <typename Real>
 void AttentionHeadBackward(const AttentionShape& shape, std::int64_t queries, const Real* q, const Real* kv,
-                           const Real* rope_key, const Real* out, const Real* log_sum, const Real* d_out, Real* d_q,
-                           Real* d_kv, Real* rope_key_share) {
+                           const Real* rope_key, const Real* out, const Real* log_sum, const Real* d_out,
+                           Real* d_q, Real* d_kv, Real* rope_key_share) {
   const std::int64_t q_stride = shape.heads * shape.query(), kv_stride = shape.heads * shape.key_value();
   const std::int64_t o_stride = shape.heads * shape.value;
   const Real scale = 1 / std::sqrt(static_cast<Real>(shape.query()));
@@ -102,7 +107,8 @@ void AttentionHeadBackward(const AttentionShape& shape, std::int64_t queries, co
     for (std::int64_t j = 0; j <= i; ++j) {
       Real score = 0, dp = 0;
       for (int d = 0; d < shape.nope; ++d) score += q[i * q_stride + d] * kv[j * kv_stride + d];
-      for (int d = 0; d < shape.rope; ++d) score += q[i * q_stride + shape.nope + d] * rope_key[j * shape.rope + d];
+      for (int d = 0; d < shape.rope; ++d)
+        score += q[i * q_stride + shape.nope + d] * rope_key[j * shape.rope + d];
       const Real p = std::exp(score * scale - log_sum[i]);
       for (int d = 0; d < shape.value; ++d) {
         dp += d_out[i * o_stride + d] * kv[j * kv_stride + shape.nope + d];

@@ -4,8 +4,8 @@
 
 namespace retort::student {
 
-void SortByExpert(const std::int32_t* chosen, const float* weights, std::int64_t tokens, int per_token, int experts,
-                  Dispatch* dispatch) {
+void SortByExpert(const std::int32_t* chosen, const float* weights, std::int64_t tokens, int per_token,
+                  int experts, Dispatch* dispatch) {
   const std::int64_t slots = tokens * per_token;
   dispatch->offsets.assign(experts + 1, 0);
   dispatch->slot_tokens.resize(slots);
@@ -22,13 +22,14 @@ void SortByExpert(const std::int32_t* chosen, const float* weights, std::int64_t
   }
 }
 
-void GatherSum(const Compute& compute, const Dispatch& dispatch, const float* slots, std::int64_t tokens, int per_token,
-               int n, float* y) {
+void GatherSum(const Compute& compute, const Dispatch& dispatch, const float* slots, std::int64_t tokens,
+               int per_token, int n, float* y) {
   const RowKernels& kernels = RowKernelsOf(compute.isa);
   ForEachBlock(compute, tokens, 64, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; ++t) {
       for (int k = 0; k < per_token; ++k) {
-        kernels.add(slots + static_cast<std::int64_t>(dispatch.token_slots[t * per_token + k]) * n, n, y + t * n);
+        kernels.add(slots + static_cast<std::int64_t>(dispatch.token_slots[t * per_token + k]) * n, n,
+                    y + t * n);
       }
     }
   });

@@ -1,5 +1,5 @@
-// Sorts tokens by expert and brings results back: dropless, without padding, without atomics. A slot is one (token, expert)
-// pair; slots are ordered by expert, then by token, whatever the number of threads.
+// Sorts tokens by expert and brings results back: dropless, without padding, without atomics. A slot is one
+// (token, expert) pair; slots are ordered by expert, then by token, whatever the number of threads.
 #ifndef STUDENT_OPS_DISPATCH_H_
 #define STUDENT_OPS_DISPATCH_H_
 
@@ -20,12 +20,13 @@ struct Dispatch {
 };
 
 // Stable counting sort of chosen [tokens, per_token] (values in [0, experts)), with their weights.
-void SortByExpert(const std::int32_t* chosen, const float* weights, std::int64_t tokens, int per_token, int experts,
-                  Dispatch* dispatch);
+void SortByExpert(const std::int32_t* chosen, const float* weights, std::int64_t tokens, int per_token,
+                  int experts, Dispatch* dispatch);
 
-// y[t] += sum over k, in order, of slots[token_slots[t, k]]; rows of n floats. A gather, so no two threads write one row.
-void GatherSum(const Compute& compute, const Dispatch& dispatch, const float* slots, std::int64_t tokens, int per_token,
-               int n, float* y);
+// y[t] += sum over k, in order, of slots[token_slots[t, k]]; rows of n floats. A gather, so no two threads
+// write one row.
+void GatherSum(const Compute& compute, const Dispatch& dispatch, const float* slots, std::int64_t tokens,
+               int per_token, int n, float* y);
 
 }  // namespace retort::student
 

@@ -1,4 +1,5 @@
-// Token embedding: x[t] = table[tokens[t]]. The gradient adds rows of equal tokens in order of position, without atomics.
+// Token embedding: x[t] = table[tokens[t]]. The gradient adds rows of equal tokens in order of position,
+// without atomics.
 #ifndef STUDENT_OPS_EMBEDDING_H_
 #define STUDENT_OPS_EMBEDDING_H_
 
@@ -13,7 +14,8 @@ namespace retort::student {
 void Embed(const Compute& compute, const float* table, std::span<const std::int32_t> tokens, int n, float* x);
 
 // d_table[tokens[t]] += dx[t], t in order for each token id.
-void EmbedBackward(const Compute& compute, std::span<const std::int32_t> tokens, const float* dx, int n, float* d_table);
+void EmbedBackward(const Compute& compute, std::span<const std::int32_t> tokens, const float* dx, int n,
+                   float* d_table);
 
 }  // namespace retort::student
 

@@ -9,7 +9,9 @@
 namespace retort::student {
 namespace {
 
-std::int64_t RoundUp(std::int64_t value, std::int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+std::int64_t RoundUp(std::int64_t value, std::int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 void ClearOutput(const MatrixProduct& product) {
   if (product.accumulate) return;
@@ -38,13 +40,14 @@ struct TileShape {
 std::int64_t CountTiles(std::span<const MatrixProduct> products, TileShape shape) {
   std::int64_t tiles = 0;
   for (const MatrixProduct& product : products) {
-    tiles += RoundUp(product.m, shape.rows) / shape.rows * (RoundUp(product.n, shape.columns) / shape.columns);
+    tiles +=
+        RoundUp(product.m, shape.rows) / shape.rows * (RoundUp(product.n, shape.columns) / shape.columns);
   }
   return tiles;
 }
 
-// Large tiles pack less per multiplication; but there must be enough of them to share out evenly. Both are multiples of
-// the panels of every kernel (14 or 6 rows, 32 or 16 columns) as far as that matters.
+// Large tiles pack less per multiplication; but there must be enough of them to share out evenly. Both are
+// multiples of the panels of every kernel (14 or 6 rows, 32 or 16 columns) as far as that matters.
 TileShape ChooseTiles(std::span<const MatrixProduct> products) {
   constexpr std::int64_t kEnough = 24;
   constexpr TileShape kShapes[] = {{168, 256}, {84, 256}, {84, 128}, {42, 128}, {42, 64}};
@@ -69,8 +72,8 @@ const MatmulKernel* MatmulKernelOf(Isa isa) {
   return nullptr;
 }
 
-void PackA(const MatmulKernel& kernel, const MatrixView& a, bool transpose, int first, int rows, int depth, int k,
-           float* packed) {
+void PackA(const MatmulKernel& kernel, const MatrixView& a, bool transpose, int first, int rows, int depth,
+           int k, float* packed) {
   const float* source[kMatmulDepth];
   for (int i = 0; i < rows; i += kernel.panel_rows) {
     const int count = std::min(kernel.panel_rows, rows - i);
@@ -85,8 +88,8 @@ void PackA(const MatmulKernel& kernel, const MatrixView& a, bool transpose, int 
   }
 }
 
-void PackB(const MatmulKernel& kernel, const MatrixView& b, bool transpose, int first, int columns, int depth, int k,
-           float* packed) {
+void PackB(const MatmulKernel& kernel, const MatrixView& b, bool transpose, int first, int columns, int depth,
+           int k, float* packed) {
   const float* source[kMatmulDepth];
   const int width = kernel.panel_columns;
   for (int j = 0; j < columns; j += width) {
@@ -102,17 +105,25 @@ void PackB(const MatmulKernel& kernel, const MatrixView& b, bool transpose, int 
   }
 }
 
-MatrixProduct LinearForward(MatrixView x, MatrixView w, float* y, std::int64_t y_stride, int rows, int in, int out) {
+MatrixProduct LinearForward(MatrixView x, MatrixView w, float* y, std::int64_t y_stride, int rows, int in,
+                            int out) {
   return {.a = x, .b = w, .c = y, .c_stride = y_stride, .m = rows, .n = out, .k = in, .transpose_b = true};
 }
 
-MatrixProduct LinearBackwardInput(MatrixView dy, MatrixView w, float* dx, std::int64_t dx_stride, int rows, int in,
-                                  int out, bool accumulate) {
-  return {.a = dy, .b = w, .c = dx, .c_stride = dx_stride, .m = rows, .n = in, .k = out, .accumulate = accumulate};
+MatrixProduct LinearBackwardInput(MatrixView dy, MatrixView w, float* dx, std::int64_t dx_stride, int rows,
+                                  int in, int out, bool accumulate) {
+  return {.a = dy,
+          .b = w,
+          .c = dx,
+          .c_stride = dx_stride,
+          .m = rows,
+          .n = in,
+          .k = out,
+          .accumulate = accumulate};
 }
 
-MatrixProduct LinearBackwardWeight(MatrixView dy, MatrixView x, float* dw, std::int64_t dw_stride, int rows, int in,
-                                   int out) {
+MatrixProduct LinearBackwardWeight(MatrixView dy, MatrixView x, float* dw, std::int64_t dw_stride, int rows,
+                                   int in, int out) {
   return {.a = dy,
           .b = x,
           .c = dw,
@@ -161,30 +172,36 @@ void MatMul(const Compute& compute, std::span<const MatrixProduct> products) {
     if (product.m == 0) continue;
     packed_size += RoundUp(product.n, kernel->panel_columns) * product.k;
     for (int depth = 0; depth < product.k; depth += kMatmulDepth) {
-      for (int column = 0; column < product.n; column += kPackColumns) packs.push_back({static_cast<int>(p), column, depth});
+      for (int column = 0; column < product.n; column += kPackColumns)
+        packs.push_back({static_cast<int>(p), column, depth});
     }
   }
   float* const packed = compute.scratch->packed.Reserve(packed_size);
   // The packed B of product p at a depth block and column, both multiples of their block sizes.
   const auto packed_b = [&](int p, int depth, int column) {
     const int k = std::min(kMatmulDepth, products[p].k - depth);
-    return packed + start[p] + depth * RoundUp(products[p].n, kernel->panel_columns) + static_cast<std::int64_t>(column) * k;
+    return packed + start[p] + depth * RoundUp(products[p].n, kernel->panel_columns) +
+           static_cast<std::int64_t>(column) * k;
   };
   compute.pool->Run(static_cast<std::int64_t>(packs.size()), [&](std::int64_t i, int) {
     const auto [p, column, depth] = packs[i];
-    PackB(*kernel, products[p].b, products[p].transpose_b, column, std::min(kPackColumns, products[p].n - column), depth,
+    PackB(*kernel, products[p].b, products[p].transpose_b, column,
+          std::min(kPackColumns, products[p].n - column), depth,
           std::min(kMatmulDepth, products[p].k - depth), packed_b(p, depth, column));
   });
   compute.pool->Run(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t t, int worker) {
     const auto [p, row, column] = tiles[t];
     const MatrixProduct& product = products[p];
-    const int rows = std::min(shape.rows, product.m - row), columns = std::min(shape.columns, product.n - column);
-    float* const packed_a = compute.scratch->worker[worker].Reserve(static_cast<std::int64_t>(shape.rows) * kMatmulDepth);
+    const int rows = std::min(shape.rows, product.m - row),
+              columns = std::min(shape.columns, product.n - column);
+    float* const packed_a =
+        compute.scratch->worker[worker].Reserve(static_cast<std::int64_t>(shape.rows) * kMatmulDepth);
     for (int depth = 0; depth < product.k; depth += kMatmulDepth) {
       const int k = std::min(kMatmulDepth, product.k - depth);
       PackA(*kernel, product.a, product.transpose_a, row, rows, depth, k, packed_a);
-      kernel->multiply(packed_a, packed_b(p, depth, column), rows, columns, k, product.c + row * product.c_stride + column,
-                       product.c_stride, product.accumulate || depth > 0);
+      kernel->multiply(packed_a, packed_b(p, depth, column), rows, columns, k,
+                       product.c + row * product.c_stride + column, product.c_stride,
+                       product.accumulate || depth > 0);
     }
   });
 }

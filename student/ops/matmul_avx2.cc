@@ -1,5 +1,5 @@
-// 6 rows by 16 columns: 12 accumulators, two registers of B and two broadcast values of A fill the 16 registers. Same
-// order of operations for every element as matmul_avx512.cc, hence the same bits.
+// 6 rows by 16 columns: 12 accumulators, two registers of B and two broadcast values of A fill the 16
+// registers. Same order of operations for every element as matmul_avx512.cc, hence the same bits.
 #include <immintrin.h>
 
 #include "student/ops/matmul_kernel.h"
@@ -47,7 +47,8 @@ void Panel(const float* a, const float* b, int n, int k, float* c, std::int64_t 
 using PanelFunction = void (*)(const float*, const float*, int, int, float*, std::int64_t, bool);
 constexpr PanelFunction kPanels[kRows] = {Panel<1>, Panel<2>, Panel<3>, Panel<4>, Panel<5>, Panel<6>};
 
-void Multiply(const float* a, const float* b, int m, int n, int k, float* c, std::int64_t c_stride, bool accumulate) {
+void Multiply(const float* a, const float* b, int m, int n, int k, float* c, std::int64_t c_stride,
+              bool accumulate) {
   for (int i = 0; i < m; i += kRows) {
     const int rows = m - i < kRows ? m - i : kRows;
     for (int j = 0; j < n; j += kColumns) {
@@ -59,7 +60,8 @@ void Multiply(const float* a, const float* b, int m, int n, int k, float* c, std
 }
 
 void PackTransposed(const float* const* source, int count, int k, int width, float* packed) {
-  for (int l = 0; l < k; l += 8) {  // eight columns of depth at a time keeps both sides in the first-level cache
+  for (int l = 0; l < k;
+       l += 8) {  // eight columns of depth at a time keeps both sides in the first-level cache
     const int depth = k - l < 8 ? k - l : 8;
     for (int i = 0; i < width; ++i) {
       for (int d = 0; d < depth; ++d) packed[(l + d) * width + i] = i < count ? source[i][l + d] : 0.0f;

@@ -1,4 +1,5 @@
-// 14 rows by 32 columns: 28 accumulators, two registers of B and one broadcast value of A fill the 32 registers.
+// 14 rows by 32 columns: 28 accumulators, two registers of B and one broadcast value of A fill the 32
+// registers.
 #include <immintrin.h>
 
 #include "student/ops/matmul_kernel.h"
@@ -10,11 +11,16 @@ constexpr int kRows = 14;
 constexpr int kColumns = 32;
 
 template <int rows>
-inline __attribute__((always_inline)) void Panel(const float* a, const float* b, int k, float* c, std::int64_t c_stride,
-                                                 __mmask16 mask0, __mmask16 mask1, bool accumulate) {
+inline __attribute__((always_inline)) void Panel(const float* a, const float* b, int k, float* c,
+                                                 std::int64_t c_stride, __mmask16 mask0, __mmask16 mask1,
+                                                 bool accumulate) {
   __m512 sum0[rows], sum1[rows];
 #pragma GCC unroll 14
   for (int i = 0; i < rows; ++i) sum0[i] = sum1[i] = _mm512_setzero_ps();
+  for (int i = 0; i < rows; ++i) {  // C is often in memory, and far apart from row to row
+    _mm_prefetch(reinterpret_cast<const char*>(c + i * c_stride), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(c + i * c_stride + 16), _MM_HINT_T0);
+  }
   for (int l = 0; l < k; ++l) {
     const __m512 b0 = _mm512_load_ps(b), b1 = _mm512_load_ps(b + 16);
     b += kColumns;
@@ -39,21 +45,25 @@ inline __attribute__((always_inline)) void Panel(const float* a, const float* b,
 }
 
 template <int rows>
-__attribute__((noinline)) void Panels(const float* a, const float* b, int n, int k, float* c, std::int64_t c_stride,
-                                      bool accumulate) {
+__attribute__((noinline)) void Panels(const float* a, const float* b, int n, int k, float* c,
+                                      std::int64_t c_stride, bool accumulate) {
   for (int j = 0; j < n; j += kColumns, b += k * kColumns) {
     const int left = n - j;
     const __mmask16 mask0 = left >= 16 ? 0xffff : static_cast<__mmask16>((1u << left) - 1);
-    const __mmask16 mask1 = left >= 32 ? 0xffff : left <= 16 ? 0 : static_cast<__mmask16>((1u << (left - 16)) - 1);
+    const __mmask16 mask1 = left >= 32   ? 0xffff
+                            : left <= 16 ? 0
+                                         : static_cast<__mmask16>((1u << (left - 16)) - 1);
     Panel<rows>(a, b, k, c + j, c_stride, mask0, mask1, accumulate);
   }
 }
 
 using PanelsFunction = void (*)(const float*, const float*, int, int, float*, std::int64_t, bool);
-constexpr PanelsFunction kPanels[kRows] = {Panels<1>, Panels<2>,  Panels<3>,  Panels<4>,  Panels<5>,  Panels<6>,  Panels<7>,
-                                           Panels<8>, Panels<9>, Panels<10>, Panels<11>, Panels<12>, Panels<13>, Panels<14>};
+constexpr PanelsFunction kPanels[kRows] = {Panels<1>,  Panels<2>,  Panels<3>,  Panels<4>, Panels<5>,
+                                           Panels<6>,  Panels<7>,  Panels<8>,  Panels<9>, Panels<10>,
+                                           Panels<11>, Panels<12>, Panels<13>, Panels<14>};
 
-void Multiply(const float* a, const float* b, int m, int n, int k, float* c, std::int64_t c_stride, bool accumulate) {
+void Multiply(const float* a, const float* b, int m, int n, int k, float* c, std::int64_t c_stride,
+              bool accumulate) {
   for (int i = 0; i < m; i += kRows) {
     const int rows = m - i < kRows ? m - i : kRows;
     kPanels[rows - 1](a, b, n, k, c, c_stride, accumulate);
@@ -124,13 +134,25 @@ void PackTransposed(const float* const* source, int count, int k, int width, flo
 }
 
 void PackStraight(const float* const* source, int count, int k, int width, float* packed) {
-  for (int l = 0; l < k; ++l, packed += width) {
-    for (int first = 0; first < width; first += 16) {
-      const int in = count - first < 16 ? (count > first ? count - first : 0) : 16;
-      const int out = width - first < 16 ? width - first : 16;
-      const __mmask16 in_mask = static_cast<__mmask16>((1u << in) - 1);
-      const __mmask16 out_mask = static_cast<__mmask16>((1u << out) - 1);
-      _mm512_mask_storeu_ps(packed + first, out_mask, _mm512_maskz_loadu_ps(in_mask, source[l] + first));
+  // At most two registers a row: width is a panel's, of A or of B.
+  const auto mask = [](int n) {
+    return static_cast<__mmask16>(n >= 16 ? 0xffff : n <= 0 ? 0 : (1u << n) - 1);
+  };
+  const __mmask16 in0 = mask(count), in1 = mask(count - 16), out0 = mask(width), out1 = mask(width - 16);
+  if (width <= 16) {
+    for (int l = 0; l < k; ++l, packed += width) {
+      _mm512_mask_storeu_ps(packed, out0, _mm512_maskz_loadu_ps(in0, source[l]));
+    }
+  } else if (count == kColumns) {
+    for (int l = 0; l < k; ++l, packed += kColumns) {
+      const __m512 low = _mm512_loadu_ps(source[l]), high = _mm512_loadu_ps(source[l] + 16);
+      _mm512_storeu_ps(packed, low);
+      _mm512_storeu_ps(packed + 16, high);
+    }
+  } else {
+    for (int l = 0; l < k; ++l, packed += width) {
+      _mm512_mask_storeu_ps(packed, out0, _mm512_maskz_loadu_ps(in0, source[l]));
+      _mm512_mask_storeu_ps(packed + 16, out1, _mm512_maskz_loadu_ps(in1, source[l] + 16));
     }
   }
 }

@@ -1,5 +1,5 @@
-// Root-mean-square normalisation of rows: r = (mean(x^2) + epsilon)^(-1/2), y = w * (x * r), all in fp32 (Zhang and
-// Sennrich, arXiv 1910.07467). Repeatable at any thread count.
+// Root-mean-square normalisation of rows: r = (mean(x^2) + epsilon)^(-1/2), y = w * (x * r), all in fp32
+// (Zhang and Sennrich, arXiv 1910.07467). Repeatable at any thread count.
 #ifndef STUDENT_OPS_RMS_NORM_H_
 #define STUDENT_OPS_RMS_NORM_H_
 
@@ -10,16 +10,16 @@
 
 namespace retort::student {
 
-// x and y are [rows, n] with their strides between rows; w [n]; r [rows] is kept for the backward pass (null: not kept).
-// y may be x.
-void RmsNorm(const Compute& compute, const float* x, std::int64_t x_stride, const float* w, std::int64_t rows, int n,
-             float epsilon, float* y, std::int64_t y_stride, float* r);
+// x and y are [rows, n] with their strides between rows; w [n]; r [rows] is kept for the backward pass (null:
+// not kept). y may be x.
+void RmsNorm(const Compute& compute, const float* x, std::int64_t x_stride, const float* w, std::int64_t rows,
+             int n, float epsilon, float* y, std::int64_t y_stride, float* r);
 
-// dx += r * (g - xhat * mean(g * xhat)) with g = dy * w and xhat = x * r; dw += sum over rows, in order, of dy * xhat.
-// dx overlaps nothing else.
-void RmsNormBackward(const Compute& compute, const float* x, std::int64_t x_stride, const float* w, const float* r,
-                     const float* dy, std::int64_t dy_stride, std::int64_t rows, int n, float* dx, std::int64_t dx_stride,
-                     float* dw);
+// dx += r * (g - xhat * mean(g * xhat)) with g = dy * w and xhat = x * r; dw += sum over rows, in order, of
+// dy * xhat. dx overlaps nothing else.
+void RmsNormBackward(const Compute& compute, const float* x, std::int64_t x_stride, const float* w,
+                     const float* r, const float* dy, std::int64_t dy_stride, std::int64_t rows, int n,
+                     float* dx, std::int64_t dx_stride, float* dw);
 
 // The truth, one row, any real type.
 namespace plain {

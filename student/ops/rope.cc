@@ -21,8 +21,8 @@ RopeTable::RopeTable(double theta, int dim, int positions) : dim_(dim) {
   }
 }
 
-void Rope(const Compute& compute, const RopeTable& table, const std::int32_t* positions, std::int64_t rows, int vectors,
-          bool backward, float* x, std::int64_t row_stride, std::int64_t vector_stride) {
+void Rope(const Compute& compute, const RopeTable& table, const std::int32_t* positions, std::int64_t rows,
+          int vectors, bool backward, float* x, std::int64_t row_stride, std::int64_t vector_stride) {
   constexpr int kRowsPerTask = 128;
   ForEachBlock(compute, rows, kRowsPerTask, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; ++t) {

@@ -25,8 +25,8 @@ void MarkLargest(const Real* values, int n, int count, bool* marked) {
 }  // namespace
 
 template <typename Real>
-void RouteRow(const RouterShape& shape, const Real* logits, const Real* bias, Real* scores, std::int32_t* chosen,
-              Real* weights) {
+void RouteRow(const RouterShape& shape, const Real* logits, const Real* bias, Real* scores,
+              std::int32_t* chosen, Real* weights) {
   assert(shape.experts <= kExpertsMax && shape.per_token <= shape.experts);
   Real choice[kExpertsMax] = {};
   bool marked[kExpertsMax];
@@ -64,8 +64,8 @@ void RouteRow(const RouterShape& shape, const Real* logits, const Real* bias, Re
 }
 
 template <typename Real>
-void RouteRowBackward(const RouterShape& shape, const Real* scores, const std::int32_t* chosen, const Real* d_weights,
-                      Real* d_logits) {
+void RouteRowBackward(const RouterShape& shape, const Real* scores, const std::int32_t* chosen,
+                      const Real* d_weights, Real* d_logits) {
   std::fill_n(d_logits, shape.experts, Real{0});
   Real sum = 0, mean = 0;
   for (int k = 0; k < shape.per_token; ++k) sum += scores[chosen[k]];
@@ -73,7 +73,8 @@ void RouteRowBackward(const RouterShape& shape, const Real* scores, const std::i
   for (int k = 0; k < shape.per_token; ++k) mean += d_weights[k] * scores[chosen[k]] / sum;
   for (int k = 0; k < shape.per_token; ++k) {
     const Real s = scores[chosen[k]];
-    const Real d_score = shape.normalise ? shape.scaling / sum * (d_weights[k] - mean) : shape.scaling * d_weights[k];
+    const Real d_score =
+        shape.normalise ? shape.scaling / sum * (d_weights[k] - mean) : shape.scaling * d_weights[k];
     d_logits[chosen[k]] = d_score * s * (1 - s);
   }
 }
@@ -81,29 +82,31 @@ void RouteRowBackward(const RouterShape& shape, const Real* scores, const std::i
 template void RouteRow(const RouterShape&, const float*, const float*, float*, std::int32_t*, float*);
 template void RouteRow(const RouterShape&, const double*, const double*, double*, std::int32_t*, double*);
 template void RouteRowBackward(const RouterShape&, const float*, const std::int32_t*, const float*, float*);
-template void RouteRowBackward(const RouterShape&, const double*, const std::int32_t*, const double*, double*);
+template void RouteRowBackward(const RouterShape&, const double*, const std::int32_t*, const double*,
+                               double*);
 
-void Route(const Compute& compute, const RouterShape& shape, const float* logits, const float* bias, std::int64_t rows,
-           float* scores, std::int32_t* chosen, float* weights) {
+void Route(const Compute& compute, const RouterShape& shape, const float* logits, const float* bias,
+           std::int64_t rows, float* scores, std::int32_t* chosen, float* weights) {
   ForEachBlock(compute, rows, 64, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; ++t) {
-      RouteRow(shape, logits + t * shape.experts, bias, scores + t * shape.experts, chosen + t * shape.per_token,
-               weights + t * shape.per_token);
+      RouteRow(shape, logits + t * shape.experts, bias, scores + t * shape.experts,
+               chosen + t * shape.per_token, weights + t * shape.per_token);
     }
   });
 }
 
-void RouteBackward(const Compute& compute, const RouterShape& shape, const float* scores, const std::int32_t* chosen,
-                   const float* d_weights, std::int64_t rows, float* d_logits) {
+void RouteBackward(const Compute& compute, const RouterShape& shape, const float* scores,
+                   const std::int32_t* chosen, const float* d_weights, std::int64_t rows, float* d_logits) {
   ForEachBlock(compute, rows, 64, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; ++t) {
-      RouteRowBackward(shape, scores + t * shape.experts, chosen + t * shape.per_token, d_weights + t * shape.per_token,
-                       d_logits + t * shape.experts);
+      RouteRowBackward(shape, scores + t * shape.experts, chosen + t * shape.per_token,
+                       d_weights + t * shape.per_token, d_logits + t * shape.experts);
     }
   });
 }
 
-double BalanceLoss(const RouterShape& shape, const float* scores, std::int64_t rows, double weight, float* d_logits) {
+double BalanceLoss(const RouterShape& shape, const float* scores, std::int64_t rows, double weight,
+                   float* d_logits) {
   const int experts = shape.experts;
   std::vector<double> fraction(experts, 0.0), mean(experts, 0.0), sums(rows);
   bool marked[kExpertsMax];

@@ -1,9 +1,10 @@
-// Chooses the experts of each token: sigmoid scores, group-limited top-K by biased score, weights from unbiased ones
-// (DeepSeek-V3, arXiv 2412.19437, section 2.1.2). Entirely in fp32, no fast path: it is a thousandth of the work and must
-// be exact. Derivation of the gradients: docs/kernels/router.md.
+// Chooses the experts of each token: sigmoid scores, group-limited top-K by biased score, weights from
+// unbiased ones (DeepSeek-V3, arXiv 2412.19437, section 2.1.2). Entirely in fp32, no fast path: it is a
+// thousandth of the work and must be exact. Derivation of the gradients: docs/kernels/router.md.
 //
-//   s = sigmoid(z);  choice c_e = s_e + bias_e;  a group's score = sum of its two largest c;  the M best groups stay, all
-//   others become -infinity;  the K largest c win;  w_k = s_k / (sum of the K chosen s + 1e-20) * scaling.
+//   s = sigmoid(z);  choice c_e = s_e + bias_e;  a group's score = sum of its two largest c;  the M best
+//   groups stay, all others become -infinity;  the K largest c win;  w_k = s_k / (sum of the K chosen s +
+//   1e-20) * scaling.
 // Ties: the lower index wins, among experts and among groups. Chosen experts are listed in rising index.
 #ifndef STUDENT_OPS_ROUTER_H_
 #define STUDENT_OPS_ROUTER_H_
@@ -25,25 +26,26 @@ struct RouterShape {
 inline constexpr int kExpertsMax = 1024;
 
 // logits [rows, E], bias [E]; writes scores [rows, E] (s), chosen [rows, K] and weights [rows, K].
-void Route(const Compute& compute, const RouterShape& shape, const float* logits, const float* bias, std::int64_t rows,
-           float* scores, std::int32_t* chosen, float* weights);
+void Route(const Compute& compute, const RouterShape& shape, const float* logits, const float* bias,
+           std::int64_t rows, float* scores, std::int32_t* chosen, float* weights);
 
 // d_weights [rows, K] is the gradient of the weights; overwrites d_logits [rows, E].
-void RouteBackward(const Compute& compute, const RouterShape& shape, const float* scores, const std::int32_t* chosen,
-                   const float* d_weights, std::int64_t rows, float* d_logits);
+void RouteBackward(const Compute& compute, const RouterShape& shape, const float* scores,
+                   const std::int32_t* chosen, const float* d_weights, std::int64_t rows, float* d_logits);
 
-// The sequence-wise balance loss of one document without its factor alpha: sum_e f_e P_e, f_e = E / (K*rows) * number of
-// tokens with e among the K largest unbiased scores, P_e = mean over tokens of s_e / sum_j s_j. If d_logits is not null
-// adds `weight` times its gradient (f held constant) to d_logits [rows, E].
-double BalanceLoss(const RouterShape& shape, const float* scores, std::int64_t rows, double weight, float* d_logits);
+// The sequence-wise balance loss of one document without its factor alpha: sum_e f_e P_e, f_e = E / (K*rows)
+// * number of tokens with e among the K largest unbiased scores, P_e = mean over tokens of s_e / sum_j s_j.
+// If d_logits is not null adds `weight` times its gradient (f held constant) to d_logits [rows, E].
+double BalanceLoss(const RouterShape& shape, const float* scores, std::int64_t rows, double weight,
+                   float* d_logits);
 
 // One token, float or double.
 template <typename Real>
-void RouteRow(const RouterShape& shape, const Real* logits, const Real* bias, Real* scores, std::int32_t* chosen,
-              Real* weights);
+void RouteRow(const RouterShape& shape, const Real* logits, const Real* bias, Real* scores,
+              std::int32_t* chosen, Real* weights);
 template <typename Real>
-void RouteRowBackward(const RouterShape& shape, const Real* scores, const std::int32_t* chosen, const Real* d_weights,
-                      Real* d_logits);
+void RouteRowBackward(const RouterShape& shape, const Real* scores, const std::int32_t* chosen,
+                      const Real* d_weights, Real* d_logits);
 
 }  // namespace retort::student
 

@@ -9,7 +9,8 @@ constexpr int kRowsPerTask = 32;
 
 }  // namespace
 
-void Swiglu(const Compute& compute, const float* gate_up, const float* scale, std::int64_t rows, int n, float* h) {
+void Swiglu(const Compute& compute, const float* gate_up, const float* scale, std::int64_t rows, int n,
+            float* h) {
   const RowKernels& kernels = RowKernelsOf(compute.isa);
   ForEachBlock(compute, rows, kRowsPerTask, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
@@ -19,15 +20,15 @@ void Swiglu(const Compute& compute, const float* gate_up, const float* scale, st
   });
 }
 
-void SwigluBackward(const Compute& compute, const float* gate_up, const float* scale, const float* d_h, std::int64_t rows,
-                    int n, float* d_gate_up, float* d_scale) {
+void SwigluBackward(const Compute& compute, const float* gate_up, const float* scale, const float* d_h,
+                    std::int64_t rows, int n, float* d_gate_up, float* d_scale) {
   const RowKernels& kernels = RowKernelsOf(compute.isa);
   ForEachBlock(compute, rows, kRowsPerTask, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
       const float* gate = gate_up + row * 2 * n;
       float* d_gate = d_gate_up + row * 2 * n;
-      const float d = kernels.swiglu_backward(gate, gate + n, d_h + row * n, scale == nullptr ? 1.0f : scale[row], n,
-                                              d_gate, d_gate + n);
+      const float d = kernels.swiglu_backward(gate, gate + n, d_h + row * n,
+                                              scale == nullptr ? 1.0f : scale[row], n, d_gate, d_gate + n);
       if (d_scale != nullptr) d_scale[row] = d;
     }
   });

@@ -1,6 +1,6 @@
-// The gated unit between the two halves of a feed-forward block: h = scale * silu(gate) * up, silu(a) = a * sigmoid(a)
-// (Shazeer, arXiv 2002.05202). scale is an expert's routing weight, folded in before the down projection, or 1.
-// Repeatable at any thread count.
+// The gated unit between the two halves of a feed-forward block: h = scale * silu(gate) * up, silu(a) = a *
+// sigmoid(a) (Shazeer, arXiv 2002.05202). scale is an expert's routing weight, folded in before the down
+// projection, or 1. Repeatable at any thread count.
 #ifndef STUDENT_OPS_SWIGLU_H_
 #define STUDENT_OPS_SWIGLU_H_
 
@@ -12,11 +12,12 @@
 namespace retort::student {
 
 // gate_up [rows, 2n]: row = n gates, then n ups. scale [rows] or null for 1. h [rows, n].
-void Swiglu(const Compute& compute, const float* gate_up, const float* scale, std::int64_t rows, int n, float* h);
+void Swiglu(const Compute& compute, const float* gate_up, const float* scale, std::int64_t rows, int n,
+            float* h);
 
 // d_h [rows, n] is the gradient of h. Overwrites d_gate_up [rows, 2n] and, if not null, d_scale [rows].
-void SwigluBackward(const Compute& compute, const float* gate_up, const float* scale, const float* d_h, std::int64_t rows,
-                    int n, float* d_gate_up, float* d_scale);
+void SwigluBackward(const Compute& compute, const float* gate_up, const float* scale, const float* d_h,
+                    std::int64_t rows, int n, float* d_gate_up, float* d_scale);
 
 // The truth, one row, any real type.
 namespace plain {
@@ -30,7 +31,8 @@ void SwigluRow(const Real* gate, const Real* up, Real scale, int n, Real* h) {
 }
 
 template <typename Real>
-Real SwigluRowBackward(const Real* gate, const Real* up, const Real* dh, Real scale, int n, Real* d_gate, Real* d_up) {
+Real SwigluRowBackward(const Real* gate, const Real* up, const Real* dh, Real scale, int n, Real* d_gate,
+                       Real* d_up) {
   Real d_scale = 0;
   for (int i = 0; i < n; ++i) {
     const Real g = gate[i], u = up[i], d = dh[i];

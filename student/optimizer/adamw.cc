@@ -11,7 +11,7 @@
 namespace retort::student {
 namespace {
 
-constexpr std::int64_t kLeaf = 4096;           // values summed one after the other, in fp64
+constexpr std::int64_t kLeaf = 4096;              // values summed one after the other, in fp64
 constexpr std::int64_t kValuesPerTask = 1 << 16;  // of one tensor; a multiple of kLeaf
 
 struct Piece {
@@ -48,7 +48,8 @@ double GlobalNorm(const Gradients& gradients, ThreadPool& pool) {
   const ParameterLayout& layout = gradients.layout();
   const std::vector<Piece> pieces = CutTrained(layout, layout.by_name());
   std::vector<std::int64_t> first_leaf(pieces.size() + 1, 0);
-  for (std::size_t i = 0; i < pieces.size(); ++i) first_leaf[i + 1] = first_leaf[i] + (pieces[i].count + kLeaf - 1) / kLeaf;
+  for (std::size_t i = 0; i < pieces.size(); ++i)
+    first_leaf[i + 1] = first_leaf[i] + (pieces[i].count + kLeaf - 1) / kLeaf;
   std::vector<double> leaves(first_leaf.back());
   pool.Run(static_cast<std::int64_t>(pieces.size()), [&](std::int64_t i, int) {
     const float* values = gradients.tensor(pieces[i].tensor).data() + pieces[i].first;
@@ -72,7 +73,8 @@ double GlobalNorm(const Gradients& gradients, ThreadPool& pool) {
   return std::sqrt(total);
 }
 
-AdamW::AdamW(std::shared_ptr<const ParameterLayout> layout, const AdamWOptions& options, ThreadPool& pool, Isa isa)
+AdamW::AdamW(std::shared_ptr<const ParameterLayout> layout, const AdamWOptions& options, ThreadPool& pool,
+             Isa isa)
     : options_(options), pool_(pool), isa_(isa), first_moment_(layout), second_moment_(layout) {
   assert(IsaSupported(isa));
 }
@@ -85,7 +87,8 @@ double AdamW::Step(ParameterSet* parameters, const Gradients& gradients, double 
   ++steps_taken_;
   const double steps = static_cast<double>(steps_taken_);
   const double scale = options_.clip_norm > 0 && norm > options_.clip_norm ? options_.clip_norm / norm : 1.0;
-  const double correction1 = 1 - std::pow(options_.beta1, steps), correction2 = 1 - std::pow(options_.beta2, steps);
+  const double correction1 = 1 - std::pow(options_.beta1, steps),
+               correction2 = 1 - std::pow(options_.beta2, steps);
   std::vector<int> order(layout.tensors().size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int>(i);
   const std::vector<Piece> pieces = CutTrained(layout, order);
@@ -99,7 +102,8 @@ double AdamW::Step(ParameterSet* parameters, const Gradients& gradients, double 
         .step = static_cast<float>(learning_rate / correction1),
         .root_correction = static_cast<float>(1 / std::sqrt(correction2)),
         .epsilon = static_cast<float>(options_.epsilon),
-        .decay = layout.tensors()[tensor].decays() ? static_cast<float>(learning_rate * options_.weight_decay) : 0.0f};
+        .decay = layout.tensors()[tensor].decays() ? static_cast<float>(learning_rate * options_.weight_decay)
+                                                   : 0.0f};
     kernels.adamw(coefficients, gradients.tensor(tensor).data() + first, static_cast<int>(count),
                   parameters->tensor(tensor).data() + first, first_moment_.tensor(tensor).data() + first,
                   second_moment_.tensor(tensor).data() + first);

@@ -13,8 +13,8 @@
 namespace retort::student {
 
 // b_e += rate * sign(mean(n) - n_e) in every MoE layer. expert_counts [moe_layers, experts] are the loads of
-// the whole optimiser step: add up BatchResult::expert_counts over its micro-batches. Exactly balanced experts
-// are left alone.
+// the whole optimiser step: add up BatchResult::expert_counts over its micro-batches. Exactly balanced
+// experts are left alone.
 void UpdateExpertBias(std::span<const std::int64_t> expert_counts, double rate, ParameterSet* parameters);
 
 // Per MoE layer max_e n_e / mean(n) - 1: 0 = perfectly balanced. 0 for a layer that saw no token.

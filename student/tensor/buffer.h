@@ -1,5 +1,5 @@
-// Working memory of floats that grows and is never given back before its end. Growing per batch and not allocating per
-// batch matters: fresh pages for large buffers cost up to a fifth of a training step.
+// Working memory of floats that grows and is never given back before its end. Growing per batch and not
+// allocating per batch matters: fresh pages for large buffers cost up to a fifth of a training step.
 #ifndef STUDENT_TENSOR_BUFFER_H_
 #define STUDENT_TENSOR_BUFFER_H_
 
@@ -13,8 +13,8 @@ namespace retort::student {
 
 class Buffer {
  public:
-  // Room for `size` floats, 64-byte aligned. Contents are undefined after it grew. The pointer is valid until the next
-  // call with a larger size.
+  // Room for `size` floats, 64-byte aligned. Contents are undefined after it grew. The pointer is valid until
+  // the next call with a larger size.
   float* Reserve(std::int64_t size) {
     if (size > size_) {
       values_.reset();

@@ -27,13 +27,12 @@ struct Compute {
   Isa isa;
 };
 
-// Calls rows(begin, end) for consecutive blocks of `block` rows that cover [0, count). The cut depends on count and block
-// alone.
+// Calls rows(begin, end) for consecutive blocks of `block` rows that cover [0, count). The cut depends on
+// count and block alone.
 template <typename Function>
 void ForEachBlock(const Compute& compute, std::int64_t count, std::int64_t block, const Function& rows) {
-  compute.pool->Run((count + block - 1) / block, [&](std::int64_t task, int) {
-    rows(task * block, std::min(count, (task + 1) * block));
-  });
+  compute.pool->Run((count + block - 1) / block,
+                    [&](std::int64_t task, int) { rows(task * block, std::min(count, (task + 1) * block)); });
 }
 
 }  // namespace retort::student

@@ -10,7 +10,8 @@
 namespace retort::student {
 namespace {
 
-// A sleeping thread costs tens of microseconds to wake, about one small matrix product, so look a while first.
+// A sleeping thread costs tens of microseconds to wake, about one small matrix product, so look a while
+// first.
 constexpr int kSpins = 4000;
 
 // Returns once value != old. Looks kSpins times, then sleeps.

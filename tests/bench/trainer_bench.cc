@@ -1,6 +1,7 @@
-// How fast one student trains: prints one JSON line with tokens per second of whole optimiser steps (forward, backward with
-// the top-k distillation loss, AdamW, router balancing), and the ceiling that matrix products alone would allow here and now:
-// the operations of a step at the rate of a large product measured between the steps.
+// How fast one student trains: prints one JSON line with tokens per second of whole optimiser steps (forward,
+// backward with the top-k distillation loss, AdamW, router balancing), and the ceiling that matrix products
+// alone would allow here and now: the operations of a step at the rate of a large product measured between
+// the steps.
 //
 //   trainer_bench [nano|small|unit] [steps] [threads] [tokens] [avx512|avx2|plain]
 #include <algorithm>
@@ -32,8 +33,13 @@ double MeasurePeak(const retort::student::Compute& compute) {
   double best = 0;
   for (int i = 0; i < 6; ++i) {
     const double start = Seconds();
-    retort::student::MatMul(compute, {.a = {a.data(), kSize}, .b = {b.data(), kSize}, .c = c.data(), .c_stride = kSize,
-                                      .m = kSize, .n = kSize, .k = kSize});
+    retort::student::MatMul(compute, {.a = {a.data(), kSize},
+                                      .b = {b.data(), kSize},
+                                      .c = c.data(),
+                                      .c_stride = kSize,
+                                      .m = kSize,
+                                      .n = kSize,
+                                      .k = kSize});
     best = std::max(best, 2.0 * kSize * kSize * kSize / (Seconds() - start));
   }
   return best;
@@ -49,7 +55,8 @@ int main(int argc, char** argv) {
   const int tokens = argc > 4 ? std::atoi(argv[4]) : 2048;
   const std::string wanted_isa = argc > 5 ? argv[5] : IsaName(BestIsa());
   if ((name != "nano" && name != "small" && name != "unit") || steps < 1 || threads < 1 || tokens < 1) {
-    std::fprintf(stderr, "usage: trainer_bench [nano|small|unit] [steps] [threads] [tokens] [avx512|avx2|plain]\n");
+    std::fprintf(stderr,
+                 "usage: trainer_bench [nano|small|unit] [steps] [threads] [tokens] [avx512|avx2|plain]\n");
     return 2;
   }
   const Isa isa = wanted_isa == "avx512" ? Isa::kAvx512 : wanted_isa == "avx2" ? Isa::kAvx2 : Isa::kPlain;
@@ -91,11 +98,13 @@ int main(int argc, char** argv) {
   const double rate = tokens * steps / total;
   const double ceiling = peak / flops;
   std::printf(
-      "{\"benchmark\":\"trainer\",\"shape\":\"%s\",\"isa\":\"%s\",\"threads\":%d,\"tokens_per_step\":%d,\"steps\":%d,"
+      "{\"benchmark\":\"trainer\",\"shape\":\"%s\",\"isa\":\"%s\",\"threads\":%d,\"tokens_per_step\":%d,"
+      "\"steps\":%d,"
       "\"top_k\":%d,\"tokens_per_second\":%.0f,\"best_step_tokens_per_second\":%.0f,\"optimizer_share\":%.3f,"
-      "\"mflop_per_token\":%.1f,\"gemm_peak_gflops\":%.1f,\"gemm_only_tokens_per_second\":%.0f,\"ratio\":%.3f,"
+      "\"mflop_per_token\":%.1f,\"gemm_peak_gflops\":%.1f,\"gemm_only_tokens_per_second\":%.0f,\"ratio\":%."
+      "3f,"
       "\"last_loss\":%.6f}\n",
-      name.c_str(), IsaName(isa), threads, tokens, steps, kTopK, rate, tokens / best, optimizer_seconds / total, flops / 1e6,
-      peak / 1e9, ceiling, rate / ceiling, loss);
+      name.c_str(), IsaName(isa), threads, tokens, steps, kTopK, rate, tokens / best,
+      optimizer_seconds / total, flops / 1e6, peak / 1e9, ceiling, rate / ceiling, loss);
   return 0;
 }

@@ -53,14 +53,15 @@ class ModelShapeTest : public testing::TestWithParam<const char*> {
     if (name == "untied") config.tied_embeddings = false;
     if (name == "all_dense") config.dense_layers = config.layers;
     if (name == "odd_vocabulary") config.vocabulary = 333;
-    if (name == "two_shared") config.shared_experts = 2, config.expert_groups = 1, config.expert_groups_per_token = 1;
+    if (name == "two_shared")
+      config.shared_experts = 2, config.expert_groups = 1, config.expert_groups_per_token = 1;
     if (name == "scaled_raw_weights") config.normalise_expert_weights = false, config.routed_scaling = 2.5f;
     return config;
   }
 };
 INSTANTIATE_TEST_SUITE_P(Shapes, ModelShapeTest,
-                         testing::Values("unit", "full_query", "untied", "all_dense", "odd_vocabulary", "two_shared",
-                                         "scaled_raw_weights"),
+                         testing::Values("unit", "full_query", "untied", "all_dense", "odd_vocabulary",
+                                         "two_shared", "scaled_raw_weights"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST_P(ModelShapeTest, FastPathsAgreeWithPlain) {
@@ -91,17 +92,20 @@ TEST_P(ModelShapeTest, FastPathsAgreeWithPlain) {
       for (std::size_t j = 0; j < w.size(); ++j) {
         const double error = std::fabs(w[j] - g[j]);
         worst = std::max(worst, error / (scale + 1e-6));
-        // Sums of up to 133 tokens over four layers deep: a few hundred roundings of 6e-8, relative to the largest element.
+        // Sums of up to 133 tokens over four layers deep: a few hundred roundings of 6e-8, relative to the
+        // largest element.
         ASSERT_LE(error, 1e-6 + 2e-4 * scale) << plain.layout()->tensors()[i].name << "[" << j << "]";
       }
     }
-    std::printf("worst gradient error of %s against plain, relative to the tensor's largest: %.2g\n", IsaName(isa), worst);
+    std::printf("worst gradient error of %s against plain, relative to the tensor's largest: %.2g\n",
+                IsaName(isa), worst);
   }
 }
 
 TEST_P(ModelShapeTest, ThreadsDoNotChangeABit) {
   const ModelConfig config = Config();
-  const PackedBatch first = RandomBatch(config, {64, 9, 120}, 5, 1), second = RandomBatch(config, {200}, 5, 2);
+  const PackedBatch first = RandomBatch(config, {64, 9, 120}, 5, 1),
+                    second = RandomBatch(config, {200}, 5, 2);
   const double inverse = 1 / (ValidTokens(first) + ValidTokens(second));
   std::vector<ParameterSet> weights, gradients;
   std::vector<double> losses;
@@ -113,9 +117,12 @@ TEST_P(ModelShapeTest, ThreadsDoNotChangeABit) {
     AdamW optimizer(model.layout(), {}, pool);
     for (int step = 0; step < 2; ++step) {
       gradient.SetZero();
-      BatchResult result = model.AccumulateGradients(parameters, first, {.balance_weight = 1e-4f}, inverse, &gradient);
-      const BatchResult more = model.AccumulateGradients(parameters, second, {.balance_weight = 1e-4f}, inverse, &gradient);
-      for (std::size_t e = 0; e < result.expert_counts.size(); ++e) result.expert_counts[e] += more.expert_counts[e];
+      BatchResult result =
+          model.AccumulateGradients(parameters, first, {.balance_weight = 1e-4f}, inverse, &gradient);
+      const BatchResult more =
+          model.AccumulateGradients(parameters, second, {.balance_weight = 1e-4f}, inverse, &gradient);
+      for (std::size_t e = 0; e < result.expert_counts.size(); ++e)
+        result.expert_counts[e] += more.expert_counts[e];
       optimizer.Step(&parameters, gradient, 1e-2);
       UpdateExpertBias(result.expert_counts, 1e-3, &parameters);
       losses.push_back(result.loss + more.loss);

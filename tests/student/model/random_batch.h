@@ -13,9 +13,10 @@
 
 namespace retort::student {
 
-// Documents of the given lengths. The first fifth of each is a prompt without loss. Teachers store `teacher_k` tokens for
-// every position but each seventh; 0 = no teacher.
-inline PackedBatch RandomBatch(const ModelConfig& config, const std::vector<int>& lengths, int teacher_k, unsigned seed) {
+// Documents of the given lengths. The first fifth of each is a prompt without loss. Teachers store
+// `teacher_k` tokens for every position but each seventh; 0 = no teacher.
+inline PackedBatch RandomBatch(const ModelConfig& config, const std::vector<int>& lengths, int teacher_k,
+                               unsigned seed) {
   std::mt19937 random(seed);
   const auto below = [&](int n) { return static_cast<std::int32_t>(random() % static_cast<unsigned>(n)); };
   PackedBatch batch;
