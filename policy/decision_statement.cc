@@ -1,6 +1,8 @@
 #include "policy/decision_statement.h"
 
+#include <algorithm>
 #include <array>
+#include <tuple>
 
 #include "ledger/digest.h"
 #include "ledger/hex.h"
@@ -92,6 +94,10 @@ void FillDecision(const PackSet& packs, const v1::Facts& facts, ledger::Decision
 // Facts of a statement that can be stated: the same checks on the way out and on the way back.
 absl::Status CheckStatable(const v1::Facts& facts, const std::string& kind) {
   if (auto s = ValidateFacts(facts); !s.ok()) return s;
+  if (FactsToCanonicalJson(facts).size() > kFactsJsonSizeMax) {
+    return absl::InvalidArgumentError("facts: saw more than " + std::to_string(kFactsJsonSizeMax) +
+                                      " bytes of canonical JSON, wanted fewer");
+  }
   if (!facts.has_generated_time() || !facts.has_decided_time()) {
     return absl::InvalidArgumentError("facts: saw no generated_time or no decided_time, wanted both");
   }
@@ -104,6 +110,14 @@ absl::Status CheckStatable(const v1::Facts& facts, const std::string& kind) {
                                       ")");
   }
   return absl::OkStatus();
+}
+
+// At most as much of a text as facts may hold, cut between characters. A provider chooses the name of its
+// model, and no name that it chooses may keep a sample from being decided about.
+std::string Clip(const std::string& text) {
+  size_t size = std::min(text.size(), kFactTextMax);
+  while (size < text.size() && size > 0 && (static_cast<unsigned char>(text[size]) & 0xc0) == 0x80) --size;
+  return text.substr(0, size);
 }
 
 std::string UuidOf(std::string_view domain, std::string_view name) {
@@ -127,14 +141,14 @@ absl::Status FillFactsFromCapture(const ledger::CaptureStatement& capture, v1::F
   v1::TeacherFacts& teacher = *facts->mutable_teacher();
   const auto set = [&teacher](const std::string& text, void (v1::TeacherFacts::*put)(const std::string&),
                               void (v1::TeacherFacts::*clear)()) {
-    text.empty() ? (teacher.*clear)() : (teacher.*put)(text);
+    text.empty() ? (teacher.*clear)() : (teacher.*put)(Clip(text));
   };
   set(capture.provider, &v1::TeacherFacts::set_provider, &v1::TeacherFacts::clear_provider);
   set(capture.channel, &v1::TeacherFacts::set_channel, &v1::TeacherFacts::clear_channel);
   set(capture.model_requested, &v1::TeacherFacts::set_model, &v1::TeacherFacts::clear_model);
   set(capture.model_answered, &v1::TeacherFacts::set_model_answered, &v1::TeacherFacts::clear_model_answered);
   set(capture.account_region, &v1::TeacherFacts::set_account_region, &v1::TeacherFacts::clear_account_region);
-  teacher.set_account_class(capture.account_class);
+  teacher.set_account_class(Clip(capture.account_class));
   teacher.set_modality("text");
   teacher.clear_acquired_time();
   if (!capture.acquired_time.empty()) {

@@ -32,14 +32,15 @@ std::string SampleDecisionRequestId(std::string_view capture_request_id);
 std::string PreflightRequestId(std::string_view job_uid);
 
 // Sets what a capture knows better than the caller: provider, channel, model, model_answered, account_class,
-// account_region and acquired_time of facts.teacher (empty ones become unset, except account_class, where empty means
-// none), facts.generated_time from completed_time, and modality text, which every capture is. extraction_mode,
-// owner_region and owned_percent, which a capture does not know, are kept from `facts`.
-// InvalidArgument: a time of the capture cannot be read.
+// account_region and acquired_time of facts.teacher (empty ones become unset, except account_class, where
+// empty means none), facts.generated_time from completed_time, and modality text, which every capture is; a
+// longer text than facts hold is cut. extraction_mode, owner_region and owned_percent, which a capture does
+// not know, are kept from `facts`. InvalidArgument: a time of the capture cannot be read.
 absl::Status FillFactsFromCapture(const ledger::CaptureStatement& capture, v1::Facts* facts);
 
-// Evaluates and states. InvalidArgument: the facts are not valid (ValidateFacts), lack generated_time or
-// decided_time, a sample's lack screening or a job's have it, or kind is neither sample nor job.
+// Evaluates and states. InvalidArgument: the facts are not valid (ValidateFacts) or above 32 KiB as JSON,
+// lack generated_time or decided_time, a sample's lack screening or a job's have it, or kind is neither
+// sample nor job.
 absl::StatusOr<ledger::DecisionStatement> MakeDecisionStatement(const PackSet& packs, const v1::Facts& facts,
                                                                 const DecisionSubject& subject);
 

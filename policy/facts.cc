@@ -22,7 +22,6 @@ using google::protobuf::Message;
 using google::protobuf::Timestamp;
 using nlohmann::json;
 
-constexpr size_t kTextMax = 256;  // bytes; ids, names and globs are far shorter
 constexpr int kListMax = 64;
 constexpr int64_t kSecondsMin = -62135596800;  // 0001-01-01T00:00:00Z
 constexpr int64_t kSecondsMax = 253402300799;  // 9999-12-31T23:59:59Z
@@ -40,8 +39,8 @@ absl::Status Invalid(const std::string& path, const std::string& seen, const std
 }
 
 absl::Status ValidateText(const std::string& text, const std::string& path) {
-  if (text.size() > kTextMax) {
-    return Invalid(path, std::to_string(text.size()) + " bytes", "at most " + std::to_string(kTextMax));
+  if (text.size() > kFactTextMax) {
+    return Invalid(path, std::to_string(text.size()) + " bytes", "at most " + std::to_string(kFactTextMax));
   }
   return IsUtf8(text) ? absl::OkStatus() : Invalid(path, "bytes that are not UTF-8", "UTF-8 text");
 }

@@ -21,6 +21,7 @@
 namespace retort::policy {
 
 inline constexpr size_t kFactsJsonSizeMax = 32 * 1024;
+inline constexpr size_t kFactTextMax = 256;  // bytes; ids, names and globs are far shorter
 inline constexpr int kLineageMax = 16;
 
 // Facts may come from a caller, so they are bounded. InvalidArgument naming the path: a text above 256 bytes

@@ -123,6 +123,10 @@ TEST(DecisionStatementTest, RefusesFactsThatCannotBeStated) {
   EXPECT_EQ(code([](v1::Facts&) {}, "job"), invalid);
   EXPECT_EQ(code([](v1::Facts&) {}, "batch"), invalid);
   EXPECT_EQ(code([](v1::Facts& f) { f.mutable_teacher()->set_model("\xff"); }, "sample"), invalid);
+  const auto fill = [](v1::Facts& f) {  // each text is short enough, all of them together are not
+    for (int i = 0; i < 64; ++i) f.add_authorisations(std::string(256, '\x01'));
+  };
+  EXPECT_EQ(code(fill, "sample"), invalid);
 }
 
 TEST(RequestIdTest, AreUuidsOfTheSubject) {
@@ -201,6 +205,10 @@ TEST(CaptureTest, FillsWhatTheCaptureKnows) {
   ASSERT_TRUE(FillFactsFromCapture(capture, &facts).ok());
   EXPECT_EQ(facts.teacher().account_region(), "US");
   EXPECT_EQ(FormatTime(facts.teacher().acquired_time()), capture.acquired_time);
+  capture.model_answered = std::string(255, 'm') + "\xc3\xa9" + std::string(1000, 'm');  // cut before the é
+  ASSERT_TRUE(FillFactsFromCapture(capture, &facts).ok());
+  EXPECT_EQ(facts.teacher().model_answered(), std::string(255, 'm'));
+  EXPECT_TRUE(ValidateFacts(facts).ok());
   capture.completed_time = "now";
   EXPECT_EQ(FillFactsFromCapture(capture, &facts).code(), absl::StatusCode::kInvalidArgument);
 }
