@@ -16,6 +16,18 @@ namespace {
 
 constexpr size_t kReleaseTextBytesMax = size_t{1} << 20;
 
+void CountDecision(const ledger::DecisionStatement& decision, bool sample, AuditReport& report) {
+  if (!sample && decision.subject_kind == "sample")
+    return;  // a later decision about a sample that is counted already
+  if (decision.effect == "allow") {
+    ++(sample ? report.samples_allowed : report.jobs_allowed);
+  } else if (decision.effect == "review") {
+    ++(sample ? report.samples_review : report.jobs_review);
+  } else {
+    ++(sample ? report.samples_denied : report.jobs_denied);
+  }
+}
+
 void AddFinding(ledger::VerifyReport& report, std::string where, std::string what) {
   if (report.findings.size() >= ledger::kFindingsMax) {
     report.more_findings = true;
@@ -25,12 +37,14 @@ void AddFinding(ledger::VerifyReport& report, std::string where, std::string wha
 }
 
 // The texts of a release in which duties are met. Files are read only after their digests were checked.
-std::map<std::string, std::string> ReleaseTexts(const std::string& folder, const ledger::ReleaseStatement& release) {
+std::map<std::string, std::string> ReleaseTexts(const std::string& folder,
+                                                const ledger::ReleaseStatement& release) {
   std::map<std::string, std::string> texts;
   for (const auto& file : release.files) {
     const bool text = file.path == "README.md" || file.path == "NOTICE" || file.path == "USE_LIMITS.md" ||
                       file.path.rfind("LICENSE.", 0) == 0;
-    if (!text || file.path.find('/') != std::string::npos || file.bytes > static_cast<int64_t>(kReleaseTextBytesMax)) {
+    if (!text || file.path.find('/') != std::string::npos ||
+        file.bytes > static_cast<int64_t>(kReleaseTextBytesMax)) {
       continue;
     }
     std::ifstream in(std::filesystem::path(folder) / "student" / file.path, std::ios::binary);
@@ -48,7 +62,8 @@ void CheckWeights(const std::string& folder, AuditReport& report) {
     AddFinding(report.ledger, "student/", std::string(s.message()));
     return;
   }
-  report.ledger.checked.push_back({"student whose tensors are those of the checkpoint that the log holds", 1});
+  report.ledger.checked.push_back(
+      {"student whose tensors are those of the checkpoint that the log holds", 1});
 }
 
 // Duties of every allowed sample against the files of the student; returns how many duties there are.
@@ -56,13 +71,15 @@ uint64_t CheckDuties(const std::string& folder, const DecisionAuditor& auditor, 
   const std::vector<policy::Obligation> duties = auditor.ObligationsOf(report.release->job_uid);
   policy::ReleasePlan plan;
   plan.student_name = report.release->student;
-  if (auto slash = plan.student_name.rfind('/'); slash != std::string::npos) plan.student_name.erase(0, slash + 1);
+  if (auto slash = plan.student_name.rfind('/'); slash != std::string::npos)
+    plan.student_name.erase(0, slash + 1);
   plan.distributed = auditor.UseOf(report.release->job_uid).distributed;
   plan.hosted = auditor.UseOf(report.release->job_uid).hosted;
   plan.files = ReleaseTexts(folder, *report.release);
   for (const auto& unmet : policy::CheckRelease(duties, plan)) {
     AddFinding(report.ledger, "student/",
-               "duty of " + unmet.obligation.pack + " rule " + unmet.obligation.rule + " is not met: " + unmet.reason);
+               "duty of " + unmet.obligation.pack + " rule " + unmet.obligation.rule +
+                   " is not met: " + unmet.reason);
   }
   return duties.size();
 }
@@ -86,12 +103,9 @@ absl::StatusOr<AuditReport> AuditEvidence(const std::string& folder, std::string
     report.packs.push_back(statement);
     return absl::OkStatus();
   };
-  visitor.decision = [&](uint64_t, const ledger::DecisionStatement& decision, const ledger::CaptureStatement* capture) {
-    const bool sample = decision.subject_kind == "sample";
-    uint64_t& count = decision.effect == "allow"    ? (sample ? report.samples_allowed : report.jobs_allowed)
-                      : decision.effect == "review" ? (sample ? report.samples_review : report.jobs_review)
-                                                    : (sample ? report.samples_denied : report.jobs_denied);
-    ++count;
+  visitor.decision = [&](uint64_t, const ledger::DecisionStatement& decision,
+                         const ledger::CaptureStatement* capture) {
+    CountDecision(decision, capture != nullptr, report);
     if (auto s = auditor.Check(decision, capture); !s.ok()) return s;
     ++recomputed;
     return absl::OkStatus();
@@ -109,7 +123,8 @@ absl::StatusOr<AuditReport> AuditEvidence(const std::string& folder, std::string
     if (report.ledger.release_entry == index) report.release = std::move(release);
   }
 
-  report.ledger.checked.push_back({"decisions computed again from their facts and packs, with the same result", recomputed});
+  report.ledger.checked.push_back(
+      {"decisions computed again from their facts and packs, with the same result", recomputed});
   if (report.release) {
     CheckWeights(folder, report);
     report.ledger.checked.push_back({"duties of the allowed samples looked for in the student's files",
@@ -118,7 +133,8 @@ absl::StatusOr<AuditReport> AuditEvidence(const std::string& folder, std::string
   for (const char* sentence :
        {"that the rules of the packs say what the terms documents say: people read those",
         "that the declarations in the jobs (purpose, competition, distribution) are true",
-        "that screening found all personal data: the texts are withheld, so only its signed counts are here"}) {
+        "that screening found all personal data: the texts are withheld, so only its signed counts are "
+        "here"}) {
     report.ledger.not_checked.push_back(sentence);
   }
   return report;

@@ -21,13 +21,14 @@ std::string KeyOf(const policy::Obligation& o) {
 absl::Status DecisionAuditor::AddPack(const ledger::PolicyPackStatement& statement, std::string_view bytes) {
   const std::string sha256 = ledger::HexEncode(ledger::Sha256(bytes));
   if (sha256 != statement.sha256) {
-    return absl::DataLossError("pack " + statement.id + ": saw SHA-256 " + sha256 + ", wanted " + statement.sha256);
+    return absl::DataLossError("pack " + statement.id + ": saw SHA-256 " + sha256 + ", wanted " +
+                               statement.sha256);
   }
   auto pack = policy::LoadedPack::Parse(statement.id, std::string(bytes));
   if (!pack.ok()) return pack.status();
   if (pack->pack().id() != statement.id || pack->pack().version() != statement.version) {
-    return absl::InvalidArgumentError("pack: saw " + pack->pack().id() + " " + pack->pack().version() + " inside, wanted " +
-                                      statement.id + " " + statement.version);
+    return absl::InvalidArgumentError("pack: saw " + pack->pack().id() + " " + pack->pack().version() +
+                                      " inside, wanted " + statement.id + " " + statement.version);
   }
   pack_bytes_.emplace(sha256, std::make_pair(statement.id, std::string(bytes)));
   return absl::OkStatus();
@@ -35,8 +36,8 @@ absl::Status DecisionAuditor::AddPack(const ledger::PolicyPackStatement& stateme
 
 absl::StatusOr<const policy::PackSet*> DecisionAuditor::PacksOf(const ledger::DecisionStatement& decision) {
   if (decision.packs.size() > kPacksPerDecisionMax) {
-    return absl::DataLossError("decision names " + std::to_string(decision.packs.size()) + " packs, wanted at most " +
-                               std::to_string(kPacksPerDecisionMax));
+    return absl::DataLossError("decision names " + std::to_string(decision.packs.size()) +
+                               " packs, wanted at most " + std::to_string(kPacksPerDecisionMax));
   }
   std::string key;
   for (const auto& pack : decision.packs) key += pack.sha256 + '\n';
@@ -46,8 +47,9 @@ absl::StatusOr<const policy::PackSet*> DecisionAuditor::PacksOf(const ledger::De
   for (const auto& reference : decision.packs) {
     auto found = pack_bytes_.find(reference.sha256);
     if (found == pack_bytes_.end()) {
-      return absl::DataLossError("decision names pack " + reference.id + " " + reference.version + " with SHA-256 " +
-                                 reference.sha256 + ", which no entry before it made active");
+      return absl::DataLossError("decision names pack " + reference.id + " " + reference.version +
+                                 " with SHA-256 " + reference.sha256 +
+                                 ", which no entry before it made active");
     }
     packs.push_back(found->second);
   }
@@ -64,7 +66,8 @@ absl::Status DecisionAuditor::Check(const ledger::DecisionStatement& decision,
   auto packs = PacksOf(decision);
   if (!packs.ok()) return packs.status();
   if (auto s = policy::RecomputeDecision(**packs, decision); !s.ok()) {
-    return absl::DataLossError("decision does not follow from its facts and packs: " + std::string(s.message()));
+    return absl::DataLossError("decision does not follow from its facts and packs: " +
+                               std::string(s.message()));
   }
   if (capture != nullptr) {
     // A statement has one written form, so ToJson gives the bytes that were signed.

@@ -17,16 +17,18 @@
 
 namespace retort::services {
 
-// Holds the packs that the log has shown so far. A decision may only name packs that came before it. One thread.
+// Holds the packs that the log has shown so far. A decision may only name packs that came before it. One
+// thread.
 class DecisionAuditor {
  public:
-  // A pack that the log says became active. InvalidArgument when it is no valid pack or calls itself otherwise than the
-  // statement; DataLoss when its bytes do not have the digest of the statement.
+  // A pack that the log says became active. InvalidArgument when it is no valid pack or calls itself
+  // otherwise than the statement; DataLoss when its bytes do not have the digest of the statement.
   absl::Status AddPack(const ledger::PolicyPackStatement& statement, std::string_view bytes);
 
-  // Evaluates the packs that `decision` names over the facts that it embeds and compares the results; for a sample
-  // (`capture` not null) also that it is about that capture. Collects the obligations of what it allows, by job uid.
-  // DataLoss: it comes out differently, or names a pack that the log has not shown before.
+  // Evaluates the packs that `decision` names over the facts that it embeds and compares the results; for a
+  // sample
+  // (`capture` not null) also that it is about that capture. Collects the obligations of what it allows, by
+  // job uid. DataLoss: it comes out differently, or names a pack that the log has not shown before.
   absl::Status Check(const ledger::DecisionStatement& decision, const ledger::CaptureStatement* capture);
 
   // Duties that the allowed samples of a job put on a student, each once.

@@ -56,16 +56,18 @@ std::string AuditText(const AuditReport& report) {
   if (!report.packs.empty()) {
     out << "\nPolicy packs\n";
     for (const auto& pack : report.packs) {
-      out << "  " << Line(pack.id) << " " << Line(pack.version) << ", document of " << Line(pack.document_date) << ", "
-          << Line(pack.confidence) << ", sha256 " << Line(pack.sha256.substr(0, 16)) << "\n";
+      out << "  " << Line(pack.id) << " " << Line(pack.version) << ", document of "
+          << Line(pack.document_date) << ", " << Line(pack.confidence) << ", sha256 "
+          << Line(pack.sha256.substr(0, 16)) << "\n";
     }
   }
   if (report.release) {
     out << "\nStudent\n  " << Line(report.release->student) << ", " << report.release->files.size()
         << " files, checkpoint " << Line(report.release->checkpoint_digest) << "\n";
     for (const auto& q : report.release->quality) {
-      out << "  claimed quality, " << Line(q.student) << ": kl " << Line(q.kl) << ", agreement " << Line(q.agreement)
-          << ", perplexity " << Line(q.perplexity) << " over " << q.tokens << " tokens\n";
+      out << "  claimed quality, " << Line(q.student) << ": kl " << Line(q.kl) << ", agreement "
+          << Line(q.agreement) << ", perplexity " << Line(q.perplexity) << " over " << q.tokens
+          << " tokens\n";
     }
   }
 
@@ -83,7 +85,8 @@ std::string AuditJson(const AuditReport& report) {
   json["verdict"] = l.Verdict();
   json["verified"] = report.verified();
   json["findings"] = Json::array();
-  for (const auto& finding : l.findings) json["findings"].push_back({{"where", finding.where}, {"what", finding.what}});
+  for (const auto& finding : l.findings)
+    json["findings"].push_back({{"where", finding.where}, {"what", finding.what}});
   json["more_findings"] = l.more_findings;
   json["checkpoint"] = {{"origin", l.checkpoint.origin},
                         {"size", l.checkpoint.size},
@@ -91,12 +94,14 @@ std::string AuditJson(const AuditReport& report) {
   json["log_key"] = l.log_vkey;
   json["keys"] = Json::array();
   for (const auto& key : report.keys) {
-    json["keys"].push_back({{"role", key.role}, {"vkey", key.vkey}, {"action", key.action}, {"entry", key.entry}});
+    json["keys"].push_back(
+        {{"role", key.role}, {"vkey", key.vkey}, {"action", key.action}, {"entry", key.entry}});
   }
   json["samples"] = {{"allowed", report.samples_allowed},
                      {"review", report.samples_review},
                      {"denied", report.samples_denied}};
-  json["jobs"] = {{"allowed", report.jobs_allowed}, {"review", report.jobs_review}, {"denied", report.jobs_denied}};
+  json["jobs"] = {
+      {"allowed", report.jobs_allowed}, {"review", report.jobs_review}, {"denied", report.jobs_denied}};
   json["packs"] = Json::array();
   for (const auto& pack : report.packs) {
     json["packs"].push_back({{"id", pack.id},
@@ -116,7 +121,8 @@ std::string AuditJson(const AuditReport& report) {
     json["student"] = std::move(student);
   }
   json["checked"] = Json::array();
-  for (const auto& checked : l.checked) json["checked"].push_back({{"what", checked.what}, {"count", checked.count}});
+  for (const auto& checked : l.checked)
+    json["checked"].push_back({{"what", checked.what}, {"count", checked.count}});
   json["not_checked"] = l.not_checked;
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

@@ -19,14 +19,15 @@ int Export(const Cli& cli, const std::string& job, const std::string& out) {
   if (!client.ok()) return cli.Fail(client.status());
   const std::string name = job.empty() ? "" : cli.FullName("jobs", job);
   if (auto s = ExportEvidencePack(**client, cli.project, name, out); !s.ok()) return cli.Fail(s);
-  cli.err << "Wrote " << out << ". Check it without a server with:\n  retort audit verify " << out << " --key LOG.vkey"
-          << std::endl;
+  cli.err << "Wrote " << out << ". Check it without a server with:\n  retort audit verify " << out
+          << " --key LOG.vkey" << std::endl;
   return kExitOk;
 }
 
 int Verify(const Cli& cli, const std::string& folder, const std::string& key) {
   if (key.empty()) {
-    cli.err << "error: nothing says whose log this should be: add --key LOG.vkey (the log's public key, from someone you "
+    cli.err << "error: nothing says whose log this should be: add --key LOG.vkey (the log's public key, from "
+               "someone you "
                "trust, never from the pack)"
             << std::endl;
     return kExitUsage;
@@ -57,20 +58,27 @@ void AddAuditCommands(CLI::App& app, Cli& cli) {
   // Arguments are shared because CLI11 keeps copies of the callbacks.
   auto job = std::make_shared<std::string>();
   auto out = std::make_shared<std::string>();
-  CLI::App* write = audit->add_subcommand("export", "Write an evidence pack: the log, its attachments, a student")->fallthrough();
+  CLI::App* write =
+      audit->add_subcommand("export", "Write an evidence pack: the log, its attachments, a student")
+          ->fallthrough();
   write->add_option("--job", *job, "Put in the student of this job");
   write->add_option("--out", *out, "Folder to make")->required();
-  write->footer("Examples:\n  retort audit export --job kitchen --out evidence\n  retort audit export --out log-only");
+  write->footer(
+      "Examples:\n  retort audit export --job kitchen --out evidence\n  retort audit export --out log-only");
   write->callback([&cli, job, out] { cli.action = [&cli, job, out] { return Export(cli, *job, *out); }; });
 
   auto folder = std::make_shared<std::string>();
   auto key = std::make_shared<std::string>();
-  CLI::App* verify = audit->add_subcommand("verify", "Check an evidence pack from files and a public key alone")->fallthrough();
+  CLI::App* verify =
+      audit->add_subcommand("verify", "Check an evidence pack from files and a public key alone")
+          ->fallthrough();
   verify->add_option("pack", *folder, "Folder of the pack")->required();
   verify->add_option("--key", *key, "Public key of the log: a vkey, or a file that holds one");
-  verify->footer("Examples:\n  retort audit verify out/demo/evidence --key out/demo/log.vkey\n"
-                 "  retort audit verify evidence --key log.vkey -o json");
-  verify->callback([&cli, folder, key] { cli.action = [&cli, folder, key] { return Verify(cli, *folder, *key); }; });
+  verify->footer(
+      "Examples:\n  retort audit verify out/demo/evidence --key out/demo/log.vkey\n"
+      "  retort audit verify evidence --key log.vkey -o json");
+  verify->callback(
+      [&cli, folder, key] { cli.action = [&cli, folder, key] { return Verify(cli, *folder, *key); }; });
 }
 
 }  // namespace retort::services

@@ -39,7 +39,8 @@ using Speaker = std::function<absl::StatusOr<std::string>(const Turns& turns)>;
 absl::StatusOr<Speaker> StudentSpeaker(const Cli& cli, const ChatArguments& a) {
   auto loaded = student::StudentModel::Load(a.folder, {.threads = a.threads});
   if (!loaded.ok()) return loaded.status();
-  std::shared_ptr<student::StudentModel> model = *std::move(loaded);  // shared: std::function must be copyable
+  std::shared_ptr<student::StudentModel> model =
+      *std::move(loaded);  // shared: std::function must be copyable
   return Speaker([&cli, a, model](const Turns& turns) -> absl::StatusOr<std::string> {
     auto reply = model->Generate(turns, SamplingOf(a), [&](std::string_view text) {
       cli.out << Printable(std::string(text)) << std::flush;
@@ -64,7 +65,8 @@ absl::StatusOr<Speaker> TeacherSpeaker(const Cli& cli, const ChatArguments& a) {
   engine_options.threads = a.threads;
   auto created = student::LlamaEngine::Create(*model, engine_options);
   if (!created.ok()) return created.status();
-  std::shared_ptr<student::LlamaEngine> engine = *std::move(created);  // shared: std::function must be copyable
+  std::shared_ptr<student::LlamaEngine> engine =
+      *std::move(created);  // shared: std::function must be copyable
   return Speaker([&cli, a, engine](const Turns& turns) -> absl::StatusOr<std::string> {
     auto ids = engine->model().tokenizer().EncodeChat(turns, /*add_generation_prompt=*/true);
     if (!ids.ok()) return ids.status();
@@ -98,7 +100,8 @@ int Chat(const Cli& cli, const ChatArguments& a) {
   }
   const bool terminal = isatty(STDIN_FILENO) == 1;
   if (terminal) {
-    cli.err << "Runs on this machine; nothing is recorded and nothing of it can train. An empty line begins anew, Ctrl-D ends."
+    cli.err << "Runs on this machine; nothing is recorded and nothing of it can train. An empty line begins "
+               "anew, Ctrl-D ends."
             << std::endl;
   }
   const size_t begin = turns.size();
@@ -119,18 +122,29 @@ int Chat(const Cli& cli, const ChatArguments& a) {
 
 void AddChatCommand(CLI::App& app, Cli& cli) {
   auto a = std::make_shared<ChatArguments>();  // shared: CLI11 keeps copies of the callbacks
-  CLI::App* chat = app.add_subcommand("chat", "Talk to an exported student, or to a teacher's file, on this machine")->fallthrough();
+  CLI::App* chat =
+      app.add_subcommand("chat", "Talk to an exported student, or to a teacher's file, on this machine")
+          ->fallthrough();
   chat->add_option("folder", a->folder, "Folder of an exported student");
   chat->add_flag("--teacher", a->with_teacher, "Talk to the embedded teacher instead");
   chat->add_option("--gguf", a->teacher, "Another GGUF file for --teacher");
   chat->add_option("--system", a->system, "System turn");
   chat->add_option("--once", a->once, "Ask this one question and exit");
-  chat->add_option("--temperature", a->temperature, "0 takes the most likely token")->check(CLI::Range(0.0, 2.0))->capture_default_str();
-  chat->add_option("--top-p", a->top_p, "Nucleus mass, above 0")->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  chat->add_option("--temperature", a->temperature, "0 takes the most likely token")
+      ->check(CLI::Range(0.0, 2.0))
+      ->capture_default_str();
+  chat->add_option("--top-p", a->top_p, "Nucleus mass, above 0")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   chat->add_option("--seed", a->seed, "Seed of the sampler")->capture_default_str();
-  chat->add_option("--max-tokens", a->max_tokens, "Of one answer")->check(CLI::Range(1, 2048))->capture_default_str();
-  chat->add_option("--threads", a->threads, "0 means all cores")->check(CLI::Range(0, 1024))->capture_default_str();
-  chat->footer("Examples:\n  retort chat out/demo/student --once \"How do I boil rice?\"\n  retort chat --teacher");
+  chat->add_option("--max-tokens", a->max_tokens, "Of one answer")
+      ->check(CLI::Range(1, 2048))
+      ->capture_default_str();
+  chat->add_option("--threads", a->threads, "0 means all cores")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  chat->footer(
+      "Examples:\n  retort chat out/demo/student --once \"How do I boil rice?\"\n  retort chat --teacher");
   chat->callback([&cli, a] { cli.action = [&cli, a] { return Chat(cli, *a); }; });
 }
 

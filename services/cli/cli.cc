@@ -60,11 +60,13 @@ absl::StatusOr<std::string> ReadVkey(const std::string& argument) {
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(argument, ignored)) {
     if (argument.find('+') != std::string::npos) return argument;
-    return absl::NotFoundError("--key " + argument + ": no such file, and not a verifier key (name+id+base64)");
+    return absl::NotFoundError("--key " + argument +
+                               ": no such file, and not a verifier key (name+id+base64)");
   }
   auto text = ReadSmallFile(argument, 4096);
   if (!text.ok()) return text.status();
-  while (!text->empty() && (text->back() == '\n' || text->back() == '\r' || text->back() == ' ')) text->pop_back();
+  while (!text->empty() && (text->back() == '\n' || text->back() == '\r' || text->back() == ' '))
+    text->pop_back();
   return *text;
 }
 

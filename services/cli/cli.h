@@ -1,7 +1,8 @@
 // What every command of `retort` gets: global options, streams, and the way to a server.
 //
-// A command group registers its sub-commands with Add...Commands; the one that the user picked sets `action`, which main
-// runs after parsing and whose result is the exit code. Data goes to `out`, everything else to `err`.
+// A command group registers its sub-commands with Add...Commands; the one that the user picked sets `action`,
+// which main runs after parsing and whose result is the exit code. Data goes to `out`, everything else to
+// `err`.
 #ifndef SERVICES_CLI_CLI_H_
 #define SERVICES_CLI_CLI_H_
 
@@ -29,7 +30,7 @@ struct Cli {
   std::string project = "default";
   std::string output = "table";  // table or json
   int timeout_seconds = 60;
-  std::string program;  // argv[0], to find the programs beside it
+  std::string program;    // argv[0], to find the programs beside it
   std::string come_back;  // global flags as given, for commands that are printed for later
 
   std::ostream& out = std::cout;
@@ -57,11 +58,12 @@ void AddChatCommand(CLI::App& app, Cli& cli);
 void AddAuditCommands(CLI::App& app, Cli& cli);
 void AddKeyCommands(CLI::App& app, Cli& cli);
 
-// The sub-command in `names` that a user most likely meant by `typed`; empty when none is near (edit distance above a
-// third of the longer word, and above 1).
+// The sub-command in `names` that a user most likely meant by `typed`; empty when none is near (edit distance
+// above a third of the longer word, and above 1).
 std::string DidYouMean(std::string_view typed, const std::vector<std::string>& names);
 
-// Verifier key from what a user gave: a file that holds a vkey, or the vkey itself. NotFound when it is neither.
+// Verifier key from what a user gave: a file that holds a vkey, or the vkey itself. NotFound when it is
+// neither.
 absl::StatusOr<std::string> ReadVkey(const std::string& argument);
 
 }  // namespace retort::services

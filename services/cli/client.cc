@@ -75,9 +75,10 @@ absl::StatusOr<ConnectionOptions> ResolveConnection(ConnectionOptions given, con
     const std::string endpoint_file = given.dev_dir + "/endpoint";
     auto endpoint = ReadSmallFile(endpoint_file, 256);
     if (!endpoint.ok()) {
-      return absl::FailedPreconditionError("no server given and no dev server found at " + given.dev_dir +
-                                           ": add --server HOST:PORT with --tls-ca, --tls-cert and --tls-key, or start "
-                                           "`retortd --dev`");
+      return absl::FailedPreconditionError(
+          "no server given and no dev server found at " + given.dev_dir +
+          ": add --server HOST:PORT with --tls-ca, --tls-cert and --tls-key, or start "
+          "`retortd --dev`");
     }
     while (!endpoint->empty() && (endpoint->back() == '\n' || endpoint->back() == ' ')) endpoint->pop_back();
     given.server = *endpoint;
@@ -86,9 +87,10 @@ absl::StatusOr<ConnectionOptions> ResolveConnection(ConnectionOptions given, con
     if (given.tls.private_key.empty()) given.tls.private_key = given.dev_dir + "/client.key";
     return given;
   }
-  const std::array<std::pair<const std::string*, const char*>, 3> wanted = {{{&given.tls.authorities, "--tls-ca"},
-                                                                             {&given.tls.certificate, "--tls-cert"},
-                                                                             {&given.tls.private_key, "--tls-key"}}};
+  const std::array<std::pair<const std::string*, const char*>, 3> wanted = {
+      {{&given.tls.authorities, "--tls-ca"},
+       {&given.tls.certificate, "--tls-cert"},
+       {&given.tls.private_key, "--tls-key"}}};
   for (const auto& [value, flag] : wanted) {
     if (value->empty()) {
       return absl::FailedPreconditionError("server " + given.server + " was given without " + flag +

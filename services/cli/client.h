@@ -36,8 +36,8 @@ Environment ProcessEnvironment();
 std::string DefaultDevDir(const Environment& environment);
 
 // Fills what is empty: without a server, its address and TLS files are those in the dev folder.
-// FailedPrecondition: no server given and no dev server has left its address; or a server given without TLS files. The
-// message says which flag to add.
+// FailedPrecondition: no server given and no dev server has left its address; or a server given without TLS
+// files. The message says which flag to add.
 absl::StatusOr<ConnectionOptions> ResolveConnection(ConnectionOptions given, const Environment& environment);
 
 // A random UUID (version 4).
@@ -84,9 +84,9 @@ class Client {
   std::chrono::milliseconds timeout_;
 };
 
-// Follows a job until it ends and returns it as it then is. `on_change` gets every state and event line. A lost
-// connection is taken up again where it broke, for at most two minutes.
-// Cancelled: `interrupt` (may be null) was requested; the job goes on. Otherwise the error of the call.
+// Follows a job until it ends and returns it as it then is. `on_change` gets every state and event line. A
+// lost connection is taken up again where it broke, for at most two minutes. Cancelled: `interrupt` (may be
+// null) was requested; the job goes on. Otherwise the error of the call.
 absl::StatusOr<retort::jobs::v1::Job> WatchJob(
     Client& client, const std::string& name, Interrupt* interrupt,
     const std::function<void(const retort::jobs::v1::Job& job, const std::string& event)>& on_change);
@@ -94,8 +94,8 @@ absl::StatusOr<retort::jobs::v1::Job> WatchJob(
 // Receives the files of a stream: `path`, then each piece of content in order, `last` with the last piece.
 using FileSink = std::function<absl::Status(const std::string& path, const std::string& content, bool last)>;
 
-// Streams the evidence of projects/{project}/ledgers/main, or the files of a student, into `sink`. Errors of the call and
-// of the sink, whose first error ends the stream.
+// Streams the evidence of projects/{project}/ledgers/main, or the files of a student, into `sink`. Errors of
+// the call and of the sink, whose first error ends the stream.
 absl::Status ReceiveEvidence(Client& client, const std::string& ledger, const FileSink& sink);
 absl::Status ReceiveStudent(Client& client, const std::string& student, const FileSink& sink);
 

@@ -37,9 +37,11 @@ std::string WhatToDo(const absl::Status& status) {
     case POLICY_DENIED:
       return "Nothing was sent to the teacher. `retort policy get <pack>` shows the rule and its clause.";
     case POLICY_REVIEW:
-      return "A rule wants a fact that is missing or a person's decision. Declare the fact in the job's `purpose`.";
+      return "A rule wants a fact that is missing or a person's decision. Declare the fact in the job's "
+             "`purpose`.";
     case TEACHER_UNAUTHORISED:
-      return "Check the teacher's key file or variable in the server's configuration, then `retort job resume`.";
+      return "Check the teacher's key file or variable in the server's configuration, then `retort job "
+             "resume`.";
     case LEDGER_CORRUPT:
       return "Do not restart writers. Keep the data directory and compare it with the last evidence pack.";
     case REQUEST_ID_REUSED:
@@ -51,7 +53,8 @@ std::string WhatToDo(const absl::Status& status) {
   }
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
-      return "Is the server running? `retortd --dev` starts one; --server and --tls-* say which one to use. A server also "
+      return "Is the server running? `retortd --dev` starts one; --server and --tls-* say which one to use. "
+             "A server also "
              "looks unavailable when it refuses the client's certificate.";
     case absl::StatusCode::kDeadlineExceeded:
       return "Try again, or give --timeout a larger number of seconds.";
@@ -95,7 +98,8 @@ ExitCode ExitCodeOf(const absl::Status& status) {
 }
 
 bool HasEnded(const Job& job) {
-  return job.state() == Job::STATE_SUCCEEDED || job.state() == Job::STATE_FAILED || job.state() == Job::STATE_CANCELLED;
+  return job.state() == Job::STATE_SUCCEEDED || job.state() == Job::STATE_FAILED ||
+         job.state() == Job::STATE_CANCELLED;
 }
 
 ExitCode ExitCodeOf(const Job& job) {

@@ -22,19 +22,19 @@ enum ExitCode : int {
   kExitInterrupted = 130,
 };
 
-// The code for a failed call. A reason that policy or a signature check attached decides before the canonical code does.
-// kExitOk for OK.
+// The code for a failed call. A reason that policy or a signature check attached decides before the canonical
+// code does. kExitOk for OK.
 ExitCode ExitCodeOf(const absl::Status& status);
 
-// The code for a job that has ended: 0 released, 3 refused by policy, otherwise what its state_reason asks for, or 1.
-// kExitFailure for a job that has not ended.
+// The code for a job that has ended: 0 released, 3 refused by policy, otherwise what its state_reason asks
+// for, or 1. kExitFailure for a job that has not ended.
 ExitCode ExitCodeOf(const retort::jobs::v1::Job& job);
 
 // True for SUCCEEDED, FAILED and CANCELLED.
 bool HasEnded(const retort::jobs::v1::Job& job);
 
-// Text of an error for people, without a final newline: "error: <message> (<REASON>)" and, where there is one, a second
-// line that says what to do.
+// Text of an error for people, without a final newline: "error: <message> (<REASON>)" and, where there is
+// one, a second line that says what to do.
 std::string ErrorText(const absl::Status& status);
 
 // The table that `retort help exit-codes` prints.

@@ -9,10 +9,10 @@
 
 namespace retort::services {
 
-// While one exists, SIGINT and SIGTERM are taken by a thread of its own: the first sets requested() and calls the
-// callback, the second ends the process with 130. Create it before any other thread (a channel starts some), because
-// threads inherit the blocked signals from their creator; child processes must unblock them (demo/child_process.h does).
-// At most one at a time.
+// While one exists, SIGINT and SIGTERM are taken by a thread of its own: the first sets requested() and calls
+// the callback, the second ends the process with 130. Create it before any other thread (a channel starts
+// some), because threads inherit the blocked signals from their creator; child processes must unblock them
+// (demo/child_process.h does). At most one at a time.
 class Interrupt {
  public:
   Interrupt();
@@ -22,8 +22,8 @@ class Interrupt {
 
   bool requested() const { return requested_.load(); }
 
-  // Calls `callback` on the first signal, from the signal thread; at once when it has already come. Empty removes it;
-  // when SetCallback returns, the former callback is not running and will not run again.
+  // Calls `callback` on the first signal, from the signal thread; at once when it has already come. Empty
+  // removes it; when SetCallback returns, the former callback is not running and will not run again.
   void SetCallback(std::function<void()> callback);
 
  private:

@@ -33,8 +33,9 @@ void PrintJob(const Cli& cli, const Job& job) {
   facts.Add({"created", google::protobuf::util::TimeUtil::ToString(job.create_time())});
   facts.Add({"teacher", job.spec().teacher()});
   facts.Add({"samples", std::to_string(p.samples_done()) + " of " + std::to_string(p.samples_total()) + ": " +
-                            std::to_string(p.samples_allowed()) + " allowed, " + std::to_string(p.samples_review()) +
-                            " in review, " + std::to_string(p.samples_denied()) + " denied, " +
+                            std::to_string(p.samples_allowed()) + " allowed, " +
+                            std::to_string(p.samples_review()) + " in review, " +
+                            std::to_string(p.samples_denied()) + " denied, " +
                             std::to_string(p.samples_failed()) + " failed"});
   if (p.samples_refused_before_sending() > 0) {
     facts.Add({"never sent", std::to_string(p.samples_refused_before_sending())});
@@ -67,8 +68,8 @@ int Watch(const Cli& cli, Client& client, Interrupt& interrupt, const std::strin
   });
   progress.Finish();
   if (!job.ok() && interrupt.requested()) {
-    cli.err << "Detached; the job goes on. Come back with:\n  retort " << cli.come_back << "job watch " << name
-            << std::endl;
+    cli.err << "Detached; the job goes on. Come back with:\n  retort " << cli.come_back << "job watch "
+            << name << std::endl;
     return kExitInterrupted;
   }
   if (!job.ok()) return cli.Fail(job.status());
@@ -143,9 +144,10 @@ int List(const Cli& cli, int limit) {
   }
   Table table({"NAME", "STATE", "REASON", "SAMPLES", "CREATED"}, {3});
   for (const Job& job : jobs) {
-    table.Add({job.name(), StateName(job.state()), job.state_reason(),
-               std::to_string(job.progress().samples_done()) + "/" + std::to_string(job.progress().samples_total()),
-               google::protobuf::util::TimeUtil::ToString(job.create_time())});
+    table.Add(
+        {job.name(), StateName(job.state()), job.state_reason(),
+         std::to_string(job.progress().samples_done()) + "/" + std::to_string(job.progress().samples_total()),
+         google::protobuf::util::TimeUtil::ToString(job.create_time())});
   }
   table.Print(cli.out);
   return kExitOk;
@@ -195,27 +197,36 @@ void AddJobCommands(CLI::App& app, Cli& cli) {
   create->add_option("-f,--file", create_arguments->file, "Job as YAML (retort.jobs.v1.JobSpec)")->required();
   create->add_option("--id", create_arguments->id, "Id of the job; the server picks one when left out");
   create->add_flag("-w,--watch", create_arguments->watch, "Follow it and exit with its outcome");
-  create->add_flag("--dry-run", create_arguments->dry_run, "Only check: policy included, nothing is created or sent");
-  create->footer("Examples:\n  retort job create --file deploy/examples/cooking.yaml --watch\n"
-                 "  retort job create --file deploy/examples/refused-openai.yaml --dry-run");
-  create->callback([&cli, create_arguments] { cli.action = [&cli, create_arguments] { return Create(cli, *create_arguments); }; });
+  create->add_flag("--dry-run", create_arguments->dry_run,
+                   "Only check: policy included, nothing is created or sent");
+  create->footer(
+      "Examples:\n  retort job create --file deploy/examples/cooking.yaml --watch\n"
+      "  retort job create --file deploy/examples/refused-openai.yaml --dry-run");
+  create->callback([&cli, create_arguments] {
+    cli.action = [&cli, create_arguments] { return Create(cli, *create_arguments); };
+  });
 
-  const auto with_id = [&cli, job](const char* name, const char* help, const char* example, int (*run)(const Cli&, const std::string&)) {
+  const auto with_id = [&cli, job](const char* name, const char* help, const char* example,
+                                   int (*run)(const Cli&, const std::string&)) {
     auto id = std::make_shared<std::string>();
     CLI::App* command = job->add_subcommand(name, help)->fallthrough();
     command->add_option("job", *id, "Id, or projects/{project}/jobs/{job}")->required();
     command->footer(example);
     command->callback([&cli, id, run] { cli.action = [&cli, id, run] { return run(cli, *id); }; });
   };
-  with_id("get", "Show one job", "Examples:\n  retort job get kitchen\n  retort job get kitchen -o json", Get);
+  with_id("get", "Show one job", "Examples:\n  retort job get kitchen\n  retort job get kitchen -o json",
+          Get);
   with_id("watch", "Follow a job; Ctrl-C detaches",
-          "Examples:\n  retort job watch kitchen\n  retort job watch projects/default/jobs/kitchen 2>progress.log", WatchCommand);
+          "Examples:\n  retort job watch kitchen\n  retort job watch projects/default/jobs/kitchen "
+          "2>progress.log",
+          WatchCommand);
   with_id("cancel", "Stop a job; what was paid for stays in the ledger",
           "Examples:\n  retort job cancel kitchen\n  retort job cancel kitchen -o json", Cancel);
 
   auto resume_id = std::make_shared<std::string>();
   auto resume_watch = std::make_shared<bool>(false);
-  CLI::App* resume = job->add_subcommand("resume", "Let a job go on that failed for a reason that has passed")->fallthrough();
+  CLI::App* resume = job->add_subcommand("resume", "Let a job go on that failed for a reason that has passed")
+                         ->fallthrough();
   resume->add_option("job", *resume_id, "Id, or projects/{project}/jobs/{job}")->required();
   resume->add_flag("-w,--watch", *resume_watch, "Follow it and exit with its outcome");
   resume->footer("Examples:\n  retort job resume kitchen\n  retort job resume kitchen --watch");
@@ -225,7 +236,9 @@ void AddJobCommands(CLI::App& app, Cli& cli) {
 
   auto limit = std::make_shared<int>(50);
   CLI::App* list = job->add_subcommand("list", "List jobs, newest first")->fallthrough();
-  list->add_option("--limit", *limit, "At most this many")->check(CLI::Range(1, 100000))->capture_default_str();
+  list->add_option("--limit", *limit, "At most this many")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
   list->footer("Examples:\n  retort job list\n  retort job list --limit 5 -o json");
   list->callback([&cli, limit] { cli.action = [&cli, limit] { return List(cli, *limit); }; });
 }

@@ -22,7 +22,8 @@ absl::StatusOr<retort::jobs::v1::JobSpec> LoadJobFile(const std::string& path) {
     return spec;
   }
   if (!spec.prompts().empty()) {
-    return absl::InvalidArgumentError(path + ": prompts_file: saw it beside `prompts`, wanted one of the two");
+    return absl::InvalidArgumentError(path +
+                                      ": prompts_file: saw it beside `prompts`, wanted one of the two");
   }
   const std::string prompts_path = std::filesystem::path(path).parent_path() / spec.prompts_file();
   retort::jobs::v1::PromptSet prompts;

@@ -9,10 +9,10 @@
 
 namespace retort::services {
 
-// Reads a YAML JobSpec and fills `prompts` from its prompts_file, a YAML PromptSet found relative to the job's folder;
-// prompts_file is empty in the result. What the values must be is for the server to say; this only reads.
-// InvalidArgument: a file is not such YAML (file, line and column), both `prompts` and `prompts_file` are given, or neither.
-// NotFound, Unavailable: a file cannot be read (which one).
+// Reads a YAML JobSpec and fills `prompts` from its prompts_file, a YAML PromptSet found relative to the
+// job's folder; prompts_file is empty in the result. What the values must be is for the server to say; this
+// only reads. InvalidArgument: a file is not such YAML (file, line and column), both `prompts` and
+// `prompts_file` are given, or neither. NotFound, Unavailable: a file cannot be read (which one).
 absl::StatusOr<retort::jobs::v1::JobSpec> LoadJobFile(const std::string& path);
 
 }  // namespace retort::services

@@ -26,7 +26,8 @@ int Generate(const Cli& cli, const std::string& name, const std::string& file) {
   auto key = ledger::SigningKey::Generate(name);
   if (!key.ok()) return cli.Fail(key.status());
   if (auto s = key->Save(file); !s.ok()) return cli.Fail(s);
-  cli.err << "wrote the private key to " << file << " (mode 0600); the line on standard output is public" << std::endl;
+  cli.err << "wrote the private key to " << file << " (mode 0600); the line on standard output is public"
+          << std::endl;
   return Print(cli, *key);
 }
 
@@ -44,12 +45,16 @@ void AddKeyCommands(CLI::App& app, Cli& cli) {
   // Arguments are shared because CLI11 keeps copies of the callbacks.
   auto name = std::make_shared<std::string>();
   auto out = std::make_shared<std::string>();
-  CLI::App* generate = key->add_subcommand("generate", "Make an Ed25519 key; prints its public half")->fallthrough();
-  generate->add_option("--name", *name, "Name of the key, for example acme/teacher; a log's is its origin")->required();
+  CLI::App* generate =
+      key->add_subcommand("generate", "Make an Ed25519 key; prints its public half")->fallthrough();
+  generate->add_option("--name", *name, "Name of the key, for example acme/teacher; a log's is its origin")
+      ->required();
   generate->add_option("--out", *out, "File to make")->required();
-  generate->footer("Examples:\n  retort key generate --name acme/teacher --out teacher.key > teacher.vkey\n"
-                   "  retort key generate --name acme/kitchen --out log.key -o json");
-  generate->callback([&cli, name, out] { cli.action = [&cli, name, out] { return Generate(cli, *name, *out); }; });
+  generate->footer(
+      "Examples:\n  retort key generate --name acme/teacher --out teacher.key > teacher.vkey\n"
+      "  retort key generate --name acme/kitchen --out log.key -o json");
+  generate->callback(
+      [&cli, name, out] { cli.action = [&cli, name, out] { return Generate(cli, *name, *out); }; });
 
   auto file = std::make_shared<std::string>();
   CLI::App* show = key->add_subcommand("show", "Print the public half of a key file")->fallthrough();

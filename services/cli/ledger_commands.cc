@@ -22,10 +22,13 @@ using retort::ledger::v1::Entry;
 using retort::ledger::v1::EntryKind;
 using LedgerStub = Client::Ledger::Stub;
 
-constexpr int kPageSize = 100;  // an entry is at most 64 KiB twice over, so a page of ordinary ones stays small
+constexpr int kPageSize =
+    100;  // an entry is at most 64 KiB twice over, so a page of ordinary ones stays small
 constexpr size_t kSmallFileBytesMax = size_t{1} << 20;
 
-std::string LedgerName(const Cli& cli) { return cli.parent() + "/ledgers/main"; }
+std::string LedgerName(const Cli& cli) {
+  return cli.parent() + "/ledgers/main";
+}
 
 std::string EntryName(const Cli& cli, const std::string& entry) {
   return entry.rfind("projects/", 0) == 0 ? entry : LedgerName(cli) + "/entries/" + entry;
@@ -41,10 +44,11 @@ std::string KindName(EntryKind kind) {
 std::string Summary(const Entry& entry) {
   std::string summary;
   for (const auto& signed_statement : entry.statements()) {
-    const auto json = nlohmann::json::parse(signed_statement.statement(), nullptr, /*allow_exceptions=*/false);
+    const auto json =
+        nlohmann::json::parse(signed_statement.statement(), nullptr, /*allow_exceptions=*/false);
     if (!json.is_object()) continue;
-    for (const char* member : {"prompt_id", "split", "attempt", "effect", "id", "version", "dataset", "run", "phase", "step",
-                               "student", "role", "action"}) {
+    for (const char* member : {"prompt_id", "split", "attempt", "effect", "id", "version", "dataset", "run",
+                               "phase", "step", "student", "role", "action"}) {
       auto value = json.find(member);
       if (value == json.end() || (std::string_view(member) == "attempt" && *value == 1)) continue;
       if (!summary.empty()) summary += ' ';
@@ -83,7 +87,8 @@ int List(const Cli& cli, const std::string& kind_name, int limit) {
   EntryKind kind = retort::ledger::v1::ENTRY_KIND_UNSPECIFIED;
   if (!kind_name.empty()) {
     std::string upper = kind_name;
-    std::transform(upper.begin(), upper.end(), upper.begin(), [](unsigned char c) { return c == '-' ? '_' : std::toupper(c); });
+    std::transform(upper.begin(), upper.end(), upper.begin(),
+                   [](unsigned char c) { return c == '-' ? '_' : std::toupper(c); });
     if (!retort::ledger::v1::EntryKind_Parse("ENTRY_KIND_" + upper, &kind)) {
       return cli.Fail(absl::InvalidArgumentError(
           "--kind: saw " + kind_name +
@@ -138,12 +143,14 @@ int Proof(const Cli& cli, const std::string& id, const std::string& out_base) {
   auto proof = (*client)->Call((*client)->ledger(), &LedgerStub::GetInclusionProof, request);
   if (!proof.ok()) return cli.Fail(proof.status());
   if (!out_base.empty()) {
-    for (const auto& [suffix, bytes] : {std::pair{".tlog-proof", &proof->proof_file()}, std::pair{".leaf", &proof->leaf()}}) {
+    for (const auto& [suffix, bytes] :
+         {std::pair{".tlog-proof", &proof->proof_file()}, std::pair{".leaf", &proof->leaf()}}) {
       if (auto s = WriteNewFile(out_base + suffix, *bytes); !s.ok()) return cli.Fail(s);
     }
-    cli.err << "wrote " << out_base << ".tlog-proof and " << out_base << ".leaf; check them without a server with:\n"
-            << "  retort ledger verify --proof " << out_base << ".tlog-proof --leaf " << out_base << ".leaf --key LOG.vkey"
-            << std::endl;
+    cli.err << "wrote " << out_base << ".tlog-proof and " << out_base
+            << ".leaf; check them without a server with:\n"
+            << "  retort ledger verify --proof " << out_base << ".tlog-proof --leaf " << out_base
+            << ".leaf --key LOG.vkey" << std::endl;
     return kExitOk;
   }
   cli.out << (cli.json() ? ToJson(*proof) : Printable(proof->proof_file()));
@@ -182,8 +189,9 @@ int PrintVerdict(const Cli& cli, const LogCheck& check) {
   } else {
     cli.out << Printable(check.Verdict()) << "\n\nSigned by\n  log  " << Printable(check.log_vkey) << "\n";
     if (check.failure.empty()) {
-      cli.out << "\nCheckpoint\n  origin  " << Printable(check.checkpoint.origin) << "\n  size    " << check.checkpoint.size
-              << " entries\n  root    " << retort::ledger::HexEncode(check.checkpoint.root) << "\n";
+      cli.out << "\nCheckpoint\n  origin  " << Printable(check.checkpoint.origin) << "\n  size    "
+              << check.checkpoint.size << " entries\n  root    "
+              << retort::ledger::HexEncode(check.checkpoint.root) << "\n";
     }
     cli.out << "\nChecked\n";
     for (const auto& line : check.checked) cli.out << "  - " << Printable(line) << "\n";
@@ -195,7 +203,8 @@ int PrintVerdict(const Cli& cli, const LogCheck& check) {
 
 int Verify(const Cli& cli, const VerifyArguments& arguments) {
   if (arguments.key.empty()) {
-    cli.err << "error: nothing says whose log this should be: add --key LOG.vkey (the log's public key, from someone you "
+    cli.err << "error: nothing says whose log this should be: add --key LOG.vkey (the log's public key, from "
+               "someone you "
                "trust; a dev server leaves it at "
             << DefaultDevDir(ProcessEnvironment()) << "/log.vkey)" << std::endl;
     return kExitUsage;
@@ -207,7 +216,8 @@ int Verify(const Cli& cli, const VerifyArguments& arguments) {
 
   if (!arguments.proof.empty() || !arguments.leaf.empty()) {
     if (arguments.proof.empty() || arguments.leaf.empty()) {
-      return cli.Fail(absl::InvalidArgumentError("an offline check of an entry needs both --proof and --leaf"));
+      return cli.Fail(
+          absl::InvalidArgumentError("an offline check of an entry needs both --proof and --leaf"));
     }
     auto proof = ReadSmallFile(arguments.proof, kSmallFileBytesMax);
     if (!proof.ok()) return cli.Fail(proof.status());
@@ -248,38 +258,48 @@ void AddLedgerCommands(CLI::App& app, Cli& cli) {
   auto kind = std::make_shared<std::string>();
   auto limit = std::make_shared<int>(50);
   CLI::App* list = ledger->add_subcommand("list", "List entries in order")->fallthrough();
-  list->add_option("--kind", *kind, "Only sample, policy_pack, decision, review, dataset, training, release, key or erasure");
-  list->add_option("--limit", *limit, "At most this many")->check(CLI::Range(1, 1000000))->capture_default_str();
+  list->add_option("--kind", *kind,
+                   "Only sample, policy_pack, decision, review, dataset, training, release, key or erasure");
+  list->add_option("--limit", *limit, "At most this many")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
   list->footer("Examples:\n  retort ledger list --kind training\n  retort ledger list --limit 500 -o json");
-  list->callback([&cli, kind, limit] { cli.action = [&cli, kind, limit] { return List(cli, *kind, *limit); }; });
+  list->callback(
+      [&cli, kind, limit] { cli.action = [&cli, kind, limit] { return List(cli, *kind, *limit); }; });
 
   auto proof_id = std::make_shared<std::string>();
   auto proof_out = std::make_shared<std::string>();
   CLI::App* proof = ledger->add_subcommand("proof", "Prove that an entry is in the log")->fallthrough();
   proof->add_option("entry", *proof_id, "Index of the entry, or its full name")->required();
-  proof->add_option("--out", *proof_out, "Write BASE.tlog-proof and BASE.leaf instead of printing")->type_name("BASE");
+  proof->add_option("--out", *proof_out, "Write BASE.tlog-proof and BASE.leaf instead of printing")
+      ->type_name("BASE");
   proof->footer("Examples:\n  retort ledger proof 57\n  retort ledger proof 57 --out entry57");
   proof->callback([&cli, proof_id, proof_out] {
     cli.action = [&cli, proof_id, proof_out] { return Proof(cli, *proof_id, *proof_out); };
   });
 
   auto checkpoint_out = std::make_shared<std::string>();
-  CLI::App* checkpoint = ledger->add_subcommand("checkpoint", "Show the newest signed checkpoint")->fallthrough();
+  CLI::App* checkpoint =
+      ledger->add_subcommand("checkpoint", "Show the newest signed checkpoint")->fallthrough();
   checkpoint->add_option("--out", *checkpoint_out, "Also write it to this file, for `ledger verify --since`");
-  checkpoint->footer("Examples:\n  retort ledger checkpoint\n  retort ledger checkpoint --out monday.checkpoint");
+  checkpoint->footer(
+      "Examples:\n  retort ledger checkpoint\n  retort ledger checkpoint --out monday.checkpoint");
   checkpoint->callback([&cli, checkpoint_out] {
     cli.action = [&cli, checkpoint_out] { return ShowCheckpoint(cli, *checkpoint_out); };
   });
 
   auto arguments = std::make_shared<VerifyArguments>();
-  CLI::App* verify = ledger->add_subcommand("verify", "Check a proof file, a checkpoint file, or the log of a server")->fallthrough();
+  CLI::App* verify =
+      ledger->add_subcommand("verify", "Check a proof file, a checkpoint file, or the log of a server")
+          ->fallthrough();
   verify->add_option("--key", arguments->key, "Public key of the log: a vkey, or a file that holds one");
   verify->add_option("--proof", arguments->proof, "Offline: proof file of an entry; needs --leaf");
   verify->add_option("--leaf", arguments->leaf, "Offline: bytes of the entry");
   verify->add_option("--checkpoint", arguments->checkpoint, "Offline: checkpoint note");
   verify->add_option("--since", arguments->since, "Online: an older checkpoint that the log must extend");
-  verify->footer("Examples:\n  retort ledger verify --key log.vkey --since monday.checkpoint\n"
-                 "  retort ledger verify --key log.vkey --proof entry57.tlog-proof --leaf entry57.leaf");
+  verify->footer(
+      "Examples:\n  retort ledger verify --key log.vkey --since monday.checkpoint\n"
+      "  retort ledger verify --key log.vkey --proof entry57.tlog-proof --leaf entry57.leaf");
   verify->callback([&cli, arguments] { cli.action = [&cli, arguments] { return Verify(cli, *arguments); }; });
 }
 

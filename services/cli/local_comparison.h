@@ -24,9 +24,10 @@ struct ComparisonOptions {
 // The teacher's answer to a prompt as a document to measure on. Pure.
 student::Document DocumentOf(const std::vector<int32_t>& prompt, const student::Generation& answer);
 
-// The teacher answers each prompt greedily, and the student is measured on those answers as a job would measure it
-// (student/evaluation). `progress` gets prompts done and in all. InvalidArgument when student and teacher have different
-// tokenizers, or there is no prompt; otherwise the errors of loading either, of generating and of Evaluate.
+// The teacher answers each prompt greedily, and the student is measured on those answers as a job would
+// measure it (student/evaluation). `progress` gets prompts done and in all. InvalidArgument when student and
+// teacher have different tokenizers, or there is no prompt; otherwise the errors of loading either, of
+// generating and of Evaluate.
 absl::StatusOr<student::Quality> CompareWithTeacher(const std::vector<retort::jobs::v1::Prompt>& prompts,
                                                     const ComparisonOptions& options,
                                                     const std::function<void(size_t, size_t)>& progress);

@@ -15,8 +15,9 @@ constexpr int kPageSize = 100;
 LogCheck Begin(const ledger::VerifyingKey& key) {
   LogCheck check;
   check.log_vkey = key.vkey();
-  check.not_checked = {"Signatures and decisions inside the entries: `retort audit verify` checks those.",
-                       "That the log shows everybody the same history: no outside witness has signed this checkpoint."};
+  check.not_checked = {
+      "Signatures and decisions inside the entries: `retort audit verify` checks those.",
+      "That the log shows everybody the same history: no outside witness has signed this checkpoint."};
   return check;
 }
 
@@ -39,7 +40,8 @@ absl::StatusOr<std::vector<ledger::Digest>> DigestsOf(const retort::ledger::v1::
 }
 
 // Hashes every entry up to `size`, as the server lists them.
-absl::StatusOr<ledger::CompactRange> ReadLeaves(Client& client, const std::string& ledger_name, uint64_t size) {
+absl::StatusOr<ledger::CompactRange> ReadLeaves(Client& client, const std::string& ledger_name,
+                                                uint64_t size) {
   ledger::CompactRange range;
   retort::ledger::v1::ListEntriesRequest request;
   request.set_parent(ledger_name);
@@ -79,8 +81,8 @@ LogCheck CheckCheckpoint(std::string_view note, const ledger::VerifyingKey& key)
   return check;
 }
 
-absl::StatusOr<LogCheck> CheckServedLog(Client& client, const std::string& ledger_name, const ledger::VerifyingKey& key,
-                                        std::string_view since) {
+absl::StatusOr<LogCheck> CheckServedLog(Client& client, const std::string& ledger_name,
+                                        const ledger::VerifyingKey& key, std::string_view since) {
   LogCheck check = Begin(key);
   retort::ledger::v1::GetCheckpointRequest get;
   get.set_name(ledger_name);
@@ -106,8 +108,11 @@ absl::StatusOr<LogCheck> CheckServedLog(Client& client, const std::string& ledge
       if (!digests.ok()) return Failed(check, "consistency proof", digests.status());
       hashes = *std::move(digests);
     }
-    if (auto s = ledger::VerifyConsistency(older->size, checkpoint->size, hashes, older->root, checkpoint->root); !s.ok()) {
-      return Failed(check, "the log does not extend its checkpoint of size " + std::to_string(older->size), s);
+    if (auto s =
+            ledger::VerifyConsistency(older->size, checkpoint->size, hashes, older->root, checkpoint->root);
+        !s.ok()) {
+      return Failed(check, "the log does not extend its checkpoint of size " + std::to_string(older->size),
+                    s);
     }
     check.checked.push_back("The log extends its checkpoint of size " + std::to_string(older->size) + ".");
   }
@@ -120,9 +125,11 @@ absl::StatusOr<LogCheck> CheckServedLog(Client& client, const std::string& ledge
                                       std::to_string(checkpoint->size)));
   }
   if (range->Root() != checkpoint->root) {
-    return Failed(check, "entries", absl::DataLossError("the root of what the server shows is not the signed one"));
+    return Failed(check, "entries",
+                  absl::DataLossError("the root of what the server shows is not the signed one"));
   }
-  check.checked.push_back("All " + std::to_string(checkpoint->size) + " entries were read and give the signed root.");
+  check.checked.push_back("All " + std::to_string(checkpoint->size) +
+                          " entries were read and give the signed root.");
   return check;
 }
 

@@ -31,10 +31,11 @@ LogCheck CheckProofFile(std::string_view proof_file, std::string_view leaf, cons
 // The signature of a checkpoint note. Offline and pure.
 LogCheck CheckCheckpoint(std::string_view note, const ledger::VerifyingKey& key);
 
-// Reads the whole log from a server and computes its root; with `since` (a checkpoint note, may be empty) also that the
-// log extends that older checkpoint. The error of a call that failed; what does not match is a failure in the result.
-absl::StatusOr<LogCheck> CheckServedLog(Client& client, const std::string& ledger_name, const ledger::VerifyingKey& key,
-                                        std::string_view since);
+// Reads the whole log from a server and computes its root; with `since` (a checkpoint note, may be empty)
+// also that the log extends that older checkpoint. The error of a call that failed; what does not match is a
+// failure in the result.
+absl::StatusOr<LogCheck> CheckServedLog(Client& client, const std::string& ledger_name,
+                                        const ledger::VerifyingKey& key, std::string_view since);
 
 }  // namespace retort::services
 

@@ -12,8 +12,8 @@ namespace retort::services {
 
 enum class OutputForm { kTable, kJson };
 
-// Rows under a header, columns aligned by two spaces. Cells are made printable: control bytes become '?', so that nothing
-// that a server sent can move the cursor. Columns named in `right` (by index) are right-aligned.
+// Rows under a header, columns aligned by two spaces. Cells are made printable: control bytes become '?', so
+// that nothing that a server sent can move the cursor. Columns named in `right` (by index) are right-aligned.
 class Table {
  public:
   explicit Table(std::vector<std::string> header, std::vector<size_t> right = {});
@@ -26,7 +26,8 @@ class Table {
   std::vector<size_t> right_;
 };
 
-// The API's proto JSON on one or more lines, with the field names of the .proto files and default values left out.
+// The API's proto JSON on one or more lines, with the field names of the .proto files and default values left
+// out.
 std::string ToJson(const google::protobuf::Message& message);
 
 // {"items":[...]} of the JSON texts in `items`.

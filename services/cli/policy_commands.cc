@@ -38,7 +38,8 @@ int List(const Cli& cli) {
   }
   Table table({"POLICY", "VERSION", "DOCUMENT", "CONFIDENCE", "TITLE"});
   for (const auto& p : policies) {
-    table.Add({p.name().substr(p.name().rfind('/') + 1), p.version(), p.document_date(), p.confidence(), p.title()});
+    table.Add({p.name().substr(p.name().rfind('/') + 1), p.version(), p.document_date(), p.confidence(),
+               p.title()});
   }
   table.Print(cli.out);
   return kExitOk;
@@ -61,8 +62,10 @@ int PrintDecision(const Cli& cli, const policy::Decision& decision) {
     json["effect"] = policy::EffectName(decision.effect);
     json["rules"] = nlohmann::ordered_json::array();
     for (const auto& r : decision.rules) {
-      json["rules"].push_back(
-          {{"pack", r.pack}, {"rule", r.rule}, {"effect", policy::EffectName(r.effect)}, {"clause", r.clause}});
+      json["rules"].push_back({{"pack", r.pack},
+                               {"rule", r.rule},
+                               {"effect", policy::EffectName(r.effect)},
+                               {"clause", r.clause}});
     }
     json["obligations"] = nlohmann::ordered_json::array();
     for (const auto& o : decision.obligations) {
@@ -74,7 +77,8 @@ int PrintDecision(const Cli& cli, const policy::Decision& decision) {
   } else {
     cli.out << policy::EffectName(decision.effect) << "\n";
     for (const auto& r : decision.rules) {
-      cli.out << "  " << policy::EffectName(r.effect) << " by " << r.pack << " rule " << r.rule << ": " << Printable(r.clause) << "\n";
+      cli.out << "  " << policy::EffectName(r.effect) << " by " << r.pack << " rule " << r.rule << ": "
+              << Printable(r.clause) << "\n";
     }
     for (const auto& o : decision.obligations) {
       cli.out << "  duty " << o.kind << " " << o.trigger << ": " << Printable(o.text) << "\n";
@@ -116,7 +120,8 @@ int CheckJob(const Cli& cli, const std::string& job_file) {
   if (cli.json()) {
     cli.out << ToJson(*job);
   } else {
-    cli.out << "allow\n" << (job->state_message().empty() ? "" : "  " + Printable(job->state_message()) + "\n");
+    cli.out << "allow\n"
+            << (job->state_message().empty() ? "" : "  " + Printable(job->state_message()) + "\n");
   }
   return kExitOk;
 }
@@ -127,11 +132,13 @@ struct CheckArguments {
 
 int Check(const Cli& cli, const CheckArguments& arguments) {
   if (arguments.facts.empty() == arguments.job.empty()) {
-    return cli.Fail(absl::InvalidArgumentError("wanted exactly one of --facts FILE --packs FOLDER, or --job FILE"));
+    return cli.Fail(
+        absl::InvalidArgumentError("wanted exactly one of --facts FILE --packs FOLDER, or --job FILE"));
   }
   if (!arguments.job.empty()) return CheckJob(cli, arguments.job);
   if (arguments.packs.empty()) {
-    return cli.Fail(absl::InvalidArgumentError("--facts is decided without a server: add --packs FOLDER (policy/packs)"));
+    return cli.Fail(
+        absl::InvalidArgumentError("--facts is decided without a server: add --packs FOLDER (policy/packs)"));
   }
   return CheckFacts(cli, arguments.facts, arguments.packs);
 }
@@ -139,7 +146,8 @@ int Check(const Cli& cli, const CheckArguments& arguments) {
 }  // namespace
 
 void AddPolicyCommands(CLI::App& app, Cli& cli) {
-  CLI::App* policy = app.add_subcommand("policy", "Terms and decisions")->require_subcommand(1)->fallthrough();
+  CLI::App* policy =
+      app.add_subcommand("policy", "Terms and decisions")->require_subcommand(1)->fallthrough();
 
   CLI::App* list = policy->add_subcommand("list", "List the active packs")->fallthrough();
   list->footer("Examples:\n  retort policy list\n  retort policy list -o json");
@@ -149,16 +157,22 @@ void AddPolicyCommands(CLI::App& app, Cli& cli) {
   auto id = std::make_shared<std::string>();
   CLI::App* get = policy->add_subcommand("get", "Show an active pack, byte for byte")->fallthrough();
   get->add_option("policy", *id, "Id of the pack, or its full name")->required();
-  get->footer("Examples:\n  retort policy get openai.services-agreement\n  retort policy get hf.smollm2 -o json");
+  get->footer(
+      "Examples:\n  retort policy get openai.services-agreement\n  retort policy get hf.smollm2 -o json");
   get->callback([&cli, id] { cli.action = [&cli, id] { return Get(cli, *id); }; });
 
   auto arguments = std::make_shared<CheckArguments>();
-  CLI::App* check = policy->add_subcommand("check", "Decide about facts here, or about a job on the server; sends nothing to a teacher")->fallthrough();
+  CLI::App* check =
+      policy
+          ->add_subcommand(
+              "check", "Decide about facts here, or about a job on the server; sends nothing to a teacher")
+          ->fallthrough();
   check->add_option("--facts", arguments->facts, "YAML of retort.policy.v1.Facts, decided without a server");
   check->add_option("--packs", arguments->packs, "Folder of packs for --facts");
   check->add_option("--job", arguments->job, "YAML of a job, decided by the server as at its start");
-  check->footer("Examples:\n  retort policy check --facts facts.yaml --packs policy/packs\n"
-                "  retort policy check --job deploy/examples/refused-openai.yaml");
+  check->footer(
+      "Examples:\n  retort policy check --facts facts.yaml --packs policy/packs\n"
+      "  retort policy check --job deploy/examples/refused-openai.yaml");
   check->callback([&cli, arguments] { cli.action = [&cli, arguments] { return Check(cli, *arguments); }; });
 }
 

@@ -50,7 +50,8 @@ std::string TrainingDetail(const retort::jobs::v1::Progress& p) {
 std::string StateName(Job::State state) {
   std::string name = Job::State_Name(state);
   constexpr std::string_view kPrefix = "STATE_";
-  if (name.compare(0, kPrefix.size(), kPrefix) != 0) return "state " + std::to_string(static_cast<int>(state));
+  if (name.compare(0, kPrefix.size(), kPrefix) != 0)
+    return "state " + std::to_string(static_cast<int>(state));
   name.erase(0, kPrefix.size());
   for (char& c : name) c = c == '_' ? ' ' : static_cast<char>(c + ('a' - 'A'));
   return name;
@@ -96,7 +97,8 @@ std::string FormatProgress(const ProgressView& view, bool bar, int width) {
   constexpr int kBarWidth = 24;
   std::string line = view.stage;
   if (view.total > 0) {
-    const double share = std::clamp(static_cast<double>(view.done) / static_cast<double>(view.total), 0.0, 1.0);
+    const double share =
+        std::clamp(static_cast<double>(view.done) / static_cast<double>(view.total), 0.0, 1.0);
     if (bar) {
       line.resize(std::max<size_t>(line.size(), 20), ' ');
       const int filled = static_cast<int>(share * kBarWidth);
@@ -104,12 +106,13 @@ std::string FormatProgress(const ProgressView& view, bool bar, int width) {
     }
     line += " " + std::to_string(view.done) + "/" + std::to_string(view.total) + " " + view.unit;
     if (view.rate > 0) {
-      line += ", " + Fixed(view.rate, 1) + "/s, " + Duration(static_cast<double>(view.total - view.done) / view.rate) +
-              " left";
+      line += ", " + Fixed(view.rate, 1) + "/s, " +
+              Duration(static_cast<double>(view.total - view.done) / view.rate) + " left";
     }
   }
   if (!view.detail.empty()) line += (view.total > 0 ? ", " : ": ") + view.detail;
-  std::replace_if(line.begin(), line.end(), [](char c) { return c == '\n' || c == '\r' || c == '\x1b'; }, ' ');
+  std::replace_if(
+      line.begin(), line.end(), [](char c) { return c == '\n' || c == '\r' || c == '\x1b'; }, ' ');
   if (width > 0 && line.size() > static_cast<size_t>(width)) line.resize(width);
   return line;
 }
@@ -124,7 +127,8 @@ void ProgressPrinter::Update(const Job& job, Time now) {
     stage_first_ = view.done;
   }
   const double elapsed = std::chrono::duration<double>(now - stage_begin_).count();
-  if (elapsed > 0.5 && view.done > stage_first_) view.rate = static_cast<double>(view.done - stage_first_) / elapsed;
+  if (elapsed > 0.5 && view.done > stage_first_)
+    view.rate = static_cast<double>(view.done - stage_first_) / elapsed;
 
   if (terminal_) {
     Draw(FormatProgress(view, true, width_ - 1));

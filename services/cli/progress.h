@@ -1,7 +1,8 @@
-// Progress of a job for people: one line that redraws on a terminal, one plain line every ten seconds elsewhere.
+// Progress of a job for people: one line that redraws on a terminal, one plain line every ten seconds
+// elsewhere.
 //
-// Lines show stage, done and total, rate, time left, and what was refused. The rate is what this process saw since the
-// stage began (or since it started to look), so it needs no clock of the server's.
+// Lines show stage, done and total, rate, time left, and what was refused. The rate is what this process saw
+// since the stage began (or since it started to look), so it needs no clock of the server's.
 #ifndef SERVICES_CLI_PROGRESS_H_
 #define SERVICES_CLI_PROGRESS_H_
 
@@ -16,12 +17,12 @@ namespace retort::services {
 
 // What one line shows.
 struct ProgressView {
-  std::string stage;       // "extracting", "training (logits)", ...
+  std::string stage;  // "extracting", "training (logits)", ...
   int64_t done = 0;
-  int64_t total = 0;       // 0: no bar, no time left
-  std::string unit;        // "samples", "steps"
-  double rate = 0;         // units a second; 0 when not known yet
-  std::string detail;      // tokens a second, loss, refusals
+  int64_t total = 0;   // 0: no bar, no time left
+  std::string unit;    // "samples", "steps"
+  double rate = 0;     // units a second; 0 when not known yet
+  std::string detail;  // tokens a second, loss, refusals
 };
 
 // Lower-case name of a state without its prefix: "extracting". Unknown values are "state <number>".
@@ -33,7 +34,8 @@ ProgressView ViewOf(const retort::jobs::v1::Job& job);
 // "0:05", "12:34", "1:02:03"; "-" for a negative or not finite number.
 std::string Duration(double seconds);
 
-// The line without a newline, at most `width` columns (all view texts are ASCII). With `bar`, a bar of '#' and '.'.
+// The line without a newline, at most `width` columns (all view texts are ASCII). With `bar`, a bar of '#'
+// and '.'.
 std::string FormatProgress(const ProgressView& view, bool bar, int width);
 
 // Draws the progress of one job. Not thread-safe. `out` must outlive it.
@@ -43,9 +45,11 @@ class ProgressPrinter {
   static constexpr std::chrono::seconds kPlainInterval{10};
 
   // `terminal`: redraw one line of `width` columns; otherwise print plain lines.
-  ProgressPrinter(std::ostream& out, bool terminal, int width) : out_(out), terminal_(terminal), width_(width) {}
+  ProgressPrinter(std::ostream& out, bool terminal, int width)
+      : out_(out), terminal_(terminal), width_(width) {}
 
-  // Shows the job as of `now`. Plain output prints when the stage changes, when the job ends, and every kPlainInterval.
+  // Shows the job as of `now`. Plain output prints when the stage changes, when the job ends, and every
+  // kPlainInterval.
   void Update(const retort::jobs::v1::Job& job, Time now);
 
   // Prints a line of text of its own, above the progress line on a terminal.

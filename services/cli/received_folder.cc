@@ -52,10 +52,12 @@ ReceivedFolder::~ReceivedFolder() {
   fs::remove_all(temporary_, ignored);
 }
 
-absl::Status ReceivedFolder::Write(const std::string& prefix, const std::string& file, std::string_view content, bool last) {
+absl::Status ReceivedFolder::Write(const std::string& prefix, const std::string& file,
+                                   std::string_view content, bool last) {
   const std::string path = prefix + file;
   if (current_.empty()) {
-    if (!IsSafePath(path)) return absl::InvalidArgumentError("the server named a file that is no safe relative path");
+    if (!IsSafePath(path))
+      return absl::InvalidArgumentError("the server named a file that is no safe relative path");
     if (seen_.size() >= kFilesMax) return absl::ResourceExhaustedError("the server sent too many files");
     if (!seen_.insert(path).second) return absl::InvalidArgumentError("the server sent " + path + " twice");
     std::error_code error;
@@ -74,7 +76,8 @@ absl::Status ReceivedFolder::Write(const std::string& prefix, const std::string&
     out_.close();
     current_.clear();
   }
-  if (!out_) return absl::UnavailableError("cannot write " + path + " into " + temporary_ + ": is the disk full?");
+  if (!out_)
+    return absl::UnavailableError("cannot write " + path + " into " + temporary_ + ": is the disk full?");
   return absl::OkStatus();
 }
 
@@ -82,7 +85,8 @@ absl::Status ReceivedFolder::Finish() {
   if (!current_.empty()) return absl::FailedPreconditionError(current_ + " is not complete");
   std::error_code error;
   fs::rename(temporary_, path_, error);
-  if (error) return absl::UnavailableError("cannot rename " + temporary_ + " to " + path_ + ": " + error.message());
+  if (error)
+    return absl::UnavailableError("cannot rename " + temporary_ + " to " + path_ + ": " + error.message());
   finished_ = true;
   return absl::OkStatus();
 }

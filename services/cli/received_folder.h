@@ -14,22 +14,24 @@
 
 namespace retort::services {
 
-// Writes into a folder beside `path` and renames it to `path` at the end. What a server sends is hostile: paths are
-// relative, without "..", "." and empty parts, printable, at most 512 bytes; each file comes once; there are at most
-// kFilesMax files of kBytesMax in all. One thread. Without a successful Finish nothing stays behind.
+// Writes into a folder beside `path` and renames it to `path` at the end. What a server sends is hostile:
+// paths are relative, without "..", "." and empty parts, printable, at most 512 bytes; each file comes once;
+// there are at most kFilesMax files of kBytesMax in all. One thread. Without a successful Finish nothing
+// stays behind.
 class ReceivedFolder {
  public:
   static constexpr uint64_t kFilesMax = 2'000'000;
   static constexpr uint64_t kBytesMax = uint64_t{1} << 42;
 
-  // AlreadyExists when `path` is taken (it is never overwritten); Unavailable when its parent cannot be written.
+  // AlreadyExists when `path` is taken (it is never overwritten); Unavailable when its parent cannot be
+  // written.
   static absl::StatusOr<std::unique_ptr<ReceivedFolder>> Create(const std::string& path);
   ~ReceivedFolder();
   ReceivedFolder(const ReceivedFolder&) = delete;
   ReceivedFolder& operator=(const ReceivedFolder&) = delete;
 
-  // The next piece of `file`, under `prefix` (empty, or ending in a slash). InvalidArgument for a bad path or a file that
-  // came before; ResourceExhausted above the limits; Unavailable when the disk refuses.
+  // The next piece of `file`, under `prefix` (empty, or ending in a slash). InvalidArgument for a bad path or
+  // a file that came before; ResourceExhausted above the limits; Unavailable when the disk refuses.
   absl::Status Write(const std::string& prefix, const std::string& file, std::string_view content, bool last);
 
   // Where the files are until Finish.

@@ -18,7 +18,8 @@ namespace {
 int Download(const Cli& cli, const std::string& name, const std::string& out) {
   auto client = cli.Connect();
   if (!client.ok()) return cli.Fail(client.status());
-  if (auto s = DownloadStudentFolder(**client, cli.FullName("students", name), out); !s.ok()) return cli.Fail(s);
+  if (auto s = DownloadStudentFolder(**client, cli.FullName("students", name), out); !s.ok())
+    return cli.Fail(s);
   cli.err << "wrote " << out << "; talk to it with:\n  retort chat " << out << std::endl;
   return kExitOk;
 }
@@ -57,7 +58,8 @@ int Eval(const Cli& cli, const EvalArguments& arguments) {
     if (arguments.all || prompt.split() == "held_out") prompts.push_back(prompt);
   }
   if (prompts.empty()) {
-    return cli.Fail(absl::InvalidArgumentError(arguments.prompts + ": saw no prompt with split: held_out; add --all to use every prompt"));
+    return cli.Fail(absl::InvalidArgumentError(
+        arguments.prompts + ": saw no prompt with split: held_out; add --all to use every prompt"));
   }
   ComparisonOptions options{arguments.folder, arguments.teacher, arguments.max_tokens, arguments.threads};
   if (options.teacher_gguf.empty()) {
@@ -66,7 +68,8 @@ int Eval(const Cli& cli, const EvalArguments& arguments) {
     options.teacher_gguf = *found;
   }
   auto quality = CompareWithTeacher(prompts, options, [&](size_t done, size_t total) {
-    if (done % 16 == 0 || done == total) cli.err << "compared " << done << "/" << total << " prompts" << std::endl;
+    if (done % 16 == 0 || done == total)
+      cli.err << "compared " << done << "/" << total << " prompts" << std::endl;
   });
   if (!quality.ok()) return cli.Fail(quality.status());
   if (cli.json()) {
@@ -88,7 +91,8 @@ int Eval(const Cli& cli, const EvalArguments& arguments) {
 }  // namespace
 
 void AddStudentCommands(CLI::App& app, Cli& cli) {
-  CLI::App* student = app.add_subcommand("student", "Released students")->require_subcommand(1)->fallthrough();
+  CLI::App* student =
+      app.add_subcommand("student", "Released students")->require_subcommand(1)->fallthrough();
 
   // Arguments are shared because CLI11 keeps copies of the callbacks.
   auto name = std::make_shared<std::string>();
@@ -96,26 +100,37 @@ void AddStudentCommands(CLI::App& app, Cli& cli) {
   CLI::App* download = student->add_subcommand("download", "Fetch the files of a student")->fallthrough();
   download->add_option("student", *name, "Name of the student, or its full name")->required();
   download->add_option("--out", *out, "Folder to make")->required();
-  download->footer("Examples:\n  retort student download retort-nano-cooking --out student\n"
-                   "  retort student download projects/default/students/retort-nano-cooking --out s");
-  download->callback([&cli, name, out] { cli.action = [&cli, name, out] { return Download(cli, *name, *out); }; });
+  download->footer(
+      "Examples:\n  retort student download retort-nano-cooking --out student\n"
+      "  retort student download projects/default/students/retort-nano-cooking --out s");
+  download->callback(
+      [&cli, name, out] { cli.action = [&cli, name, out] { return Download(cli, *name, *out); }; });
 
   auto folder = std::make_shared<std::string>();
   CLI::App* get = student->add_subcommand("get", "Describe the student in a folder")->fallthrough();
   get->add_option("folder", *folder, "Folder of an exported student")->required();
-  get->footer("Examples:\n  retort student get out/demo/student\n  retort student get out/demo/student -o json");
+  get->footer(
+      "Examples:\n  retort student get out/demo/student\n  retort student get out/demo/student -o json");
   get->callback([&cli, folder] { cli.action = [&cli, folder] { return Get(cli, *folder); }; });
 
   auto arguments = std::make_shared<EvalArguments>();
-  CLI::App* eval = student->add_subcommand("eval", "Measure the student in a folder against a teacher on this machine")->fallthrough();
+  CLI::App* eval =
+      student->add_subcommand("eval", "Measure the student in a folder against a teacher on this machine")
+          ->fallthrough();
   eval->add_option("folder", arguments->folder, "Folder of an exported student")->required();
-  eval->add_option("--prompts", arguments->prompts, "YAML PromptSet; its held_out prompts are asked")->required();
+  eval->add_option("--prompts", arguments->prompts, "YAML PromptSet; its held_out prompts are asked")
+      ->required();
   eval->add_flag("--all", arguments->all, "Ask every prompt, not only held_out ones");
   eval->add_option("--teacher", arguments->teacher, "GGUF file; the embedded teacher when left out");
-  eval->add_option("--max-tokens", arguments->max_tokens, "Of an answer of the teacher")->check(CLI::Range(1, 2048))->capture_default_str();
-  eval->add_option("--threads", arguments->threads, "0 means all cores")->check(CLI::Range(0, 1024))->capture_default_str();
-  eval->footer("Examples:\n  retort student eval out/demo/student --prompts deploy/examples/cooking-prompts.yaml\n"
-               "  retort student eval student --prompts mine.yaml --all -o json");
+  eval->add_option("--max-tokens", arguments->max_tokens, "Of an answer of the teacher")
+      ->check(CLI::Range(1, 2048))
+      ->capture_default_str();
+  eval->add_option("--threads", arguments->threads, "0 means all cores")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  eval->footer(
+      "Examples:\n  retort student eval out/demo/student --prompts deploy/examples/cooking-prompts.yaml\n"
+      "  retort student eval student --prompts mine.yaml --all -o json");
   eval->callback([&cli, arguments] { cli.action = [&cli, arguments] { return Eval(cli, *arguments); }; });
 }
 

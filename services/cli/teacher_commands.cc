@@ -32,8 +32,8 @@ int List(const Cli& cli) {
   }
   Table table({"NAME", "PROVIDER", "CHANNEL", "MODEL", "ENDPOINT", "LOGPROBS", "STATE"}, {5});
   for (const auto& teacher : teachers) {
-    table.Add({teacher.name(), teacher.provider(), retort::teacher::v1::Channel_Name(teacher.channel()), teacher.model(),
-               teacher.endpoint(), std::to_string(teacher.top_logprobs_max()),
+    table.Add({teacher.name(), teacher.provider(), retort::teacher::v1::Channel_Name(teacher.channel()),
+               teacher.model(), teacher.endpoint(), std::to_string(teacher.top_logprobs_max()),
                teacher.unavailable_reason().empty() ? "ready" : teacher.unavailable_reason()});
   }
   table.Print(cli.out);
@@ -87,16 +87,25 @@ void AddTeacherCommands(CLI::App& app, Cli& cli) {
   list->callback([&cli] { cli.action = [&cli] { return List(cli); }; });
 
   auto arguments = std::make_shared<AskArguments>();  // shared: CLI11 keeps copies of the callbacks
-  CLI::App* ask = teacher->add_subcommand("ask", "Ask one question; the answer is shown once the ledger has it")->fallthrough();
+  CLI::App* ask =
+      teacher->add_subcommand("ask", "Ask one question; the answer is shown once the ledger has it")
+          ->fallthrough();
   ask->add_option("text", arguments->text, "The question")->required();
   ask->add_option("--teacher", arguments->teacher, "Id of the teacher")->capture_default_str();
   ask->add_option("--system", arguments->system, "System turn");
-  ask->add_option("--temperature", arguments->temperature, "0 takes the most likely token")->check(CLI::Range(0.0, 2.0))->capture_default_str();
-  ask->add_option("--top-p", arguments->top_p, "Nucleus mass, above 0")->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  ask->add_option("--temperature", arguments->temperature, "0 takes the most likely token")
+      ->check(CLI::Range(0.0, 2.0))
+      ->capture_default_str();
+  ask->add_option("--top-p", arguments->top_p, "Nucleus mass, above 0")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   ask->add_option("--seed", arguments->seed, "Seed of the sampler")->capture_default_str();
-  ask->add_option("--max-tokens", arguments->max_tokens, "Most tokens to generate")->check(CLI::Range(1, 8192))->capture_default_str();
-  ask->footer("Examples:\n  retort teacher ask \"How do I boil rice?\"\n"
-              "  retort teacher ask \"Name a herb.\" --temperature 0.7 --seed 3 -o json");
+  ask->add_option("--max-tokens", arguments->max_tokens, "Most tokens to generate")
+      ->check(CLI::Range(1, 8192))
+      ->capture_default_str();
+  ask->footer(
+      "Examples:\n  retort teacher ask \"How do I boil rice?\"\n"
+      "  retort teacher ask \"Name a herb.\" --temperature 0.7 --seed 3 -o json");
   ask->callback([&cli, arguments] { cli.action = [&cli, arguments] { return Ask(cli, *arguments); }; });
 }
 

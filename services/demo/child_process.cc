@@ -25,7 +25,9 @@ std::string ReadStart(const std::string& path) {
   return bytes;
 }
 
-int OpenOutput(const std::string& path) { return open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600); }
+int OpenOutput(const std::string& path) {
+  return open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+}
 
 }  // namespace
 
@@ -33,7 +35,8 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(const std::vec
                                                                   const std::string& stdout_file,
                                                                   const std::string& stderr_file) {
   if (access(argv[0].c_str(), X_OK) != 0) {
-    return absl::NotFoundError(argv[0] + ": no such program: build the targets retort, retortd and retort-train");
+    return absl::NotFoundError(argv[0] +
+                               ": no such program: build the targets retort, retortd and retort-train");
   }
   const int out = OpenOutput(stdout_file);
   const int err = out < 0 ? -1 : OpenOutput(stderr_file);
@@ -68,7 +71,9 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(const std::vec
   return std::unique_ptr<ChildProcess>(new ChildProcess(pid));
 }
 
-ChildProcess::~ChildProcess() { Stop(std::chrono::seconds(5)); }
+ChildProcess::~ChildProcess() {
+  Stop(std::chrono::seconds(5));
+}
 
 std::optional<int> ChildProcess::Poll() {
   if (status_) return status_;
@@ -100,7 +105,8 @@ absl::StatusOr<CommandResult> RunCommand(const std::vector<std::string>& argv, c
   while (!(*child)->Poll()) {
     if (std::chrono::steady_clock::now() > deadline) {
       (*child)->Stop(std::chrono::seconds(1));
-      return absl::DeadlineExceededError(argv[0] + " did not end within " + std::to_string(timeout.count()) + " s");
+      return absl::DeadlineExceededError(argv[0] + " did not end within " + std::to_string(timeout.count()) +
+                                         " s");
     }
     std::this_thread::sleep_for(kPollPause);
   }

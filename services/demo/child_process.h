@@ -14,14 +14,15 @@
 
 namespace retort::services {
 
-// A running program in a process group of its own, so that Ctrl-C in the terminal reaches only its parent. It is stopped
-// when this object goes, and the kernel ends it when the thread that started it dies. One thread.
+// A running program in a process group of its own, so that Ctrl-C in the terminal reaches only its parent. It
+// is stopped when this object goes, and the kernel ends it when the thread that started it dies. One thread.
 class ChildProcess {
  public:
-  // Starts argv[0] (a path) with its output in the two files, which are made anew. NotFound when there is no such program;
-  // Unavailable when a file or a process cannot be made.
+  // Starts argv[0] (a path) with its output in the two files, which are made anew. NotFound when there is no
+  // such program; Unavailable when a file or a process cannot be made.
   static absl::StatusOr<std::unique_ptr<ChildProcess>> Start(const std::vector<std::string>& argv,
-                                                             const std::string& stdout_file, const std::string& stderr_file);
+                                                             const std::string& stdout_file,
+                                                             const std::string& stderr_file);
   ~ChildProcess();
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;
@@ -44,8 +45,8 @@ struct CommandResult {
   std::string out, err;  // at most 1 MiB of each
 };
 
-// Runs a program to its end. Errors of Start; DeadlineExceeded (and the program is stopped) after `timeout`. Its output
-// passes through files in the folder `scratch`.
+// Runs a program to its end. Errors of Start; DeadlineExceeded (and the program is stopped) after `timeout`.
+// Its output passes through files in the folder `scratch`.
 absl::StatusOr<CommandResult> RunCommand(const std::vector<std::string>& argv, const std::string& scratch,
                                          std::chrono::seconds timeout);
 

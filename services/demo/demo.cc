@@ -33,7 +33,9 @@ constexpr auto kVerifyTimeout = std::chrono::seconds(120);
 constexpr auto kDrainGrace = std::chrono::seconds(20);
 constexpr char kPlantedPrefix[] = "planted-";
 
-double SecondsSince(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+double SecondsSince(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
 
 std::string ReadFile(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -50,7 +52,9 @@ absl::Status WriteFile(const std::string& path, const std::string& bytes) {
   return absl::OkStatus();
 }
 
-nlohmann::json ParseJson(const std::string& text) { return nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false); }
+nlohmann::json ParseJson(const std::string& text) {
+  return nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+}
 
 // A string member, or empty.
 std::string Text(const nlohmann::json& object, const char* member) {
@@ -64,7 +68,9 @@ std::string LastLines(const std::string& text, int lines) {
   return at == std::string::npos ? text : text.substr(at == 0 ? 0 : at + 1);
 }
 
-std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
+std::string FirstLine(const std::string& text) {
+  return text.substr(0, text.find('\n'));
+}
 
 }  // namespace
 
@@ -76,14 +82,10 @@ Demo::~Demo() = default;
 absl::Status Demo::Run() {
   const auto begin = Clock::now();
   const std::pair<const char*, absl::Status (Demo::*)()> stages[] = {
-      {"start", &Demo::StartServer},
-      {"distil", &Demo::Distil},
-      {"planted", &Demo::CheckPlanted},
-      {"refusal", &Demo::ShowRefusal},
-      {"export", &Demo::Export},
-      {"talk", &Demo::Talk},
-      {"verify", &Demo::VerifyEvidence},
-      {"verify_damaged", &Demo::VerifyDamagedCopies},
+      {"start", &Demo::StartServer},     {"distil", &Demo::Distil},
+      {"planted", &Demo::CheckPlanted},  {"refusal", &Demo::ShowRefusal},
+      {"export", &Demo::Export},         {"talk", &Demo::Talk},
+      {"verify", &Demo::VerifyEvidence}, {"verify_damaged", &Demo::VerifyDamagedCopies},
   };
   if (auto s = Prepare(); !s.ok()) return s;
   for (const auto& [stage, step] : stages) {
@@ -91,7 +93,8 @@ absl::Status Demo::Run() {
     if (auto s = Timed(stage, step); !s.ok()) {
       if (interrupt_.requested()) return absl::CancelledError("interrupted");
       if (server_ != nullptr && server_->Poll()) {
-        err_ << "the server has ended; its last words:\n" << LastLines(ReadFile(options_.out + "/server.log"), 8) << std::endl;
+        err_ << "the server has ended; its last words:\n"
+             << LastLines(ReadFile(options_.out + "/server.log"), 8) << std::endl;
       }
       return s;
     }
@@ -107,7 +110,9 @@ absl::Status Demo::Timed(const std::string& stage, absl::Status (Demo::*step)())
   return status;
 }
 
-void Demo::Title(const std::string& text) { out_ << "\n== " << text << "\n" << std::flush; }
+void Demo::Title(const std::string& text) {
+  out_ << "\n== " << text << "\n" << std::flush;
+}
 
 void Demo::Expect(bool holds, const std::string& expectation) {
   out_ << (holds ? "  ok    " : "  UNMET ") << Printable(expectation) << std::endl;
@@ -118,9 +123,11 @@ absl::Status Demo::Prepare() {
   std::error_code error;
   fs::create_directories(options_.out, error);
   if (error) return absl::UnavailableError(options_.out + ": cannot be made: " + error.message());
-  for (const char* made : {"state", "student", "evidence", "damaged", "log.vkey", "summary.json", "server.log", "server.out"}) {
+  for (const char* made :
+       {"state", "student", "evidence", "damaged", "log.vkey", "summary.json", "server.log", "server.out"}) {
     fs::remove_all(fs::path(options_.out) / made, error);
-    if (error) return absl::UnavailableError(options_.out + "/" + made + ": cannot be removed: " + error.message());
+    if (error)
+      return absl::UnavailableError(options_.out + "/" + made + ": cannot be removed: " + error.message());
   }
   return absl::OkStatus();
 }
@@ -189,8 +196,8 @@ absl::Status Demo::Distil() {
   if (!job.ok()) return job.status();
   job_ = *std::move(job);
   if (job_.state() != Job::STATE_SUCCEEDED) {
-    return absl::FailedPreconditionError("the job ended " + StateName(job_.state()) + " (" + job_.state_reason() +
-                                         "): " + job_.state_message());
+    return absl::FailedPreconditionError("the job ended " + StateName(job_.state()) + " (" +
+                                         job_.state_reason() + "): " + job_.state_message());
   }
   const auto& p = job_.progress();
   summary_.asked = p.samples_done();
@@ -213,7 +220,8 @@ absl::Status Demo::Distil() {
   summary_.seconds.emplace_back("evaluation", p.evaluation_seconds());
 
   Expect(summary_.asked >= 160, "at least 160 prompts were asked: " + std::to_string(summary_.asked));
-  Expect(summary_.allowed + summary_.review + summary_.denied == summary_.asked, "every sample has one decision");
+  Expect(summary_.allowed + summary_.review + summary_.denied == summary_.asked,
+         "every sample has one decision");
   const auto* untrained = summary_.QualityOf("untrained");
   const auto* text_only = summary_.QualityOf("text_only");
   const auto* logits = summary_.QualityOf("logits");
@@ -221,10 +229,12 @@ absl::Status Demo::Distil() {
     Expect(false, "the job measured the untrained, the text_only and the logits student");
     return absl::OkStatus();
   }
-  Expect(logits->kl() <= untrained->kl() / 2, "training at least halves the KL to the teacher: " +
-                                                  Decimal(untrained->kl(), 3) + " to " + Decimal(logits->kl(), 3));
+  Expect(logits->kl() <= untrained->kl() / 2,
+         "training at least halves the KL to the teacher: " + Decimal(untrained->kl(), 3) + " to " +
+             Decimal(logits->kl(), 3));
   Expect(logits->kl() < text_only->kl(), "learning from logits beats learning from text alone: KL " +
-                                             Decimal(logits->kl(), 3) + " against " + Decimal(text_only->kl(), 3));
+                                             Decimal(logits->kl(), 3) + " against " +
+                                             Decimal(text_only->kl(), 3));
   return absl::OkStatus();
 }
 
@@ -256,7 +266,8 @@ absl::Status Demo::CheckPlanted() {
     request.set_page_token(page->next_page_token());
   } while (!request.page_token().empty());
   Expect(!planted.empty() && in_review == planted && elsewhere.empty(),
-         "all " + std::to_string(planted.size()) + " are in the ledger, in review: saw " + std::to_string(in_review.size()));
+         "all " + std::to_string(planted.size()) + " are in the ledger, in review: saw " +
+             std::to_string(in_review.size()));
   return absl::OkStatus();
 }
 
@@ -269,7 +280,8 @@ absl::Status Demo::ShowRefusal() {
   Expect(job->state() == Job::STATE_FAILED && job->state_reason() == "POLICY_DENIED",
          "the job ends failed, POLICY_DENIED: saw " + StateName(job->state()) + ", " + job->state_reason());
   Expect(summary_.refused_before_sending > 0 && job->progress().samples_done() == 0,
-         std::to_string(summary_.refused_before_sending) + " prompts were refused before sending, none was sent");
+         std::to_string(summary_.refused_before_sending) +
+             " prompts were refused before sending, none was sent");
 
   retort::ledger::v1::CountSamplesRequest count;
   count.set_parent("projects/" + options_.project);
@@ -283,28 +295,33 @@ absl::Status Demo::ShowRefusal() {
     return absl::OkStatus();
   }
   retort::ledger::v1::GetEntryRequest get;
-  get.set_name("projects/" + options_.project + "/ledgers/main/entries/" + std::to_string(job->entries().preflight()));
+  get.set_name("projects/" + options_.project + "/ledgers/main/entries/" +
+               std::to_string(job->entries().preflight()));
   auto entry = client_->Call(client_->ledger(), &Client::Ledger::Stub::GetEntry, get);
   if (!entry.ok()) return entry.status();
-  const nlohmann::json decision = entry->statements_size() == 1 ? ParseJson(entry->statements(0).statement()) : nlohmann::json();
+  const nlohmann::json decision =
+      entry->statements_size() == 1 ? ParseJson(entry->statements(0).statement()) : nlohmann::json();
   bool named = false;
   if (decision.is_object() && decision.contains("rules") && decision["rules"].is_array()) {
     for (const auto& rule : decision["rules"]) {
       if (Text(rule, "effect") != "deny") continue;
       named = named || !Text(rule, "clause").empty();
-      out_ << "  denied by " << Printable(Text(rule, "pack")) << ", rule " << Printable(Text(rule, "rule")) << ", clause "
-           << Printable(Text(rule, "clause")) << "\n";
+      out_ << "  denied by " << Printable(Text(rule, "pack")) << ", rule " << Printable(Text(rule, "rule"))
+           << ", clause " << Printable(Text(rule, "clause")) << "\n";
     }
   }
-  Expect(Text(decision, "effect") == "deny" && named,
-         "the refusal is entry " + std::to_string(job->entries().preflight()) + " of the ledger, with rule and clause");
+  Expect(Text(decision, "effect") == "deny" && named, "the refusal is entry " +
+                                                          std::to_string(job->entries().preflight()) +
+                                                          " of the ledger, with rule and clause");
   return absl::OkStatus();
 }
 
 absl::Status Demo::Export() {
   Title("Student and evidence");
   if (auto s = DownloadStudentFolder(*client_, job_.student(), options_.out + "/student"); !s.ok()) return s;
-  if (auto s = ExportEvidencePack(*client_, options_.project, job_.name(), options_.out + "/evidence"); !s.ok()) return s;
+  if (auto s = ExportEvidencePack(*client_, options_.project, job_.name(), options_.out + "/evidence");
+      !s.ok())
+    return s;
   retort::ledger::v1::GetCheckpointRequest get;
   get.set_name("projects/" + options_.project + "/ledgers/main");
   auto checkpoint = client_->Call(client_->ledger(), &Client::Ledger::Stub::GetCheckpoint, get);
@@ -317,17 +334,20 @@ absl::Status Demo::Export() {
 
   client_.reset();
   server_->Stop(kDrainGrace);
-  out_ << "Wrote student/, evidence/ and log.vkey in " << options_.out << "; the server is stopped." << std::endl;
+  out_ << "Wrote student/, evidence/ and log.vkey in " << options_.out << "; the server is stopped."
+       << std::endl;
   return absl::OkStatus();
 }
 
 absl::Status Demo::CheckDataset() {
   retort::ledger::v1::GetEntryRequest get;
-  get.set_name("projects/" + options_.project + "/ledgers/main/entries/" + std::to_string(job_.entries().dataset()));
+  get.set_name("projects/" + options_.project + "/ledgers/main/entries/" +
+               std::to_string(job_.entries().dataset()));
   auto entry = client_->Call(client_->ledger(), &Client::Ledger::Stub::GetEntry, get);
   if (!entry.ok()) return entry.status();
-  const std::string sha256 =
-      entry->statements_size() == 1 ? Text(ParseJson(entry->statements(0).statement()), "manifest_sha256") : "";
+  const std::string sha256 = entry->statements_size() == 1
+                                 ? Text(ParseJson(entry->statements(0).statement()), "manifest_sha256")
+                                 : "";
   const nlohmann::json manifest = ParseJson(ReadFile(options_.out + "/evidence/attachments/" + sha256));
   if (!manifest.is_object() || !manifest.contains("samples") || !manifest["samples"].is_array()) {
     Expect(false, "the evidence holds the manifest of the dataset");
@@ -338,7 +358,8 @@ absl::Status Demo::CheckDataset() {
     planted += Text(sample, "prompt_id").rfind(kPlantedPrefix, 0) == 0;
     held_out += Text(sample, "split") == "held_out";
   }
-  Expect(planted == 0, "none of the planted samples is in the dataset of " + std::to_string(manifest["samples"].size()));
+  Expect(planted == 0,
+         "none of the planted samples is in the dataset of " + std::to_string(manifest["samples"].size()));
   Expect(held_out >= 1, std::to_string(held_out) + " samples of it are held out");
   return absl::OkStatus();
 }
@@ -355,7 +376,8 @@ absl::Status Demo::Talk() {
     ++shown;
     student::SamplingOptions generation;
     generation.max_tokens = 40;
-    auto reply = (*model)->Generate({{"system", prompt.system()}, {"user", prompt.text()}}, generation, nullptr);
+    auto reply =
+        (*model)->Generate({{"system", prompt.system()}, {"user", prompt.text()}}, generation, nullptr);
     if (!reply.ok()) return reply.status();
     out_ << "  > " << prompt.text() << "\n    " << Printable(reply->text) << "\n";
   }
@@ -363,8 +385,9 @@ absl::Status Demo::Talk() {
 }
 
 absl::StatusOr<std::string> Demo::Verdict(const std::string& pack, int* exit_code) {
-  auto result = RunCommand({options_.programs + "/retort", "audit", "verify", pack, "--key", options_.out + "/log.vkey"},
-                           options_.out + "/damaged", kVerifyTimeout);
+  auto result = RunCommand(
+      {options_.programs + "/retort", "audit", "verify", pack, "--key", options_.out + "/log.vkey"},
+      options_.out + "/damaged", kVerifyTimeout);
   if (!result.ok()) return result.status();
   *exit_code = result->exit_code;
   const std::string verdict = FirstLine(result->out);
@@ -388,9 +411,12 @@ absl::Status Demo::VerifyDamagedCopies() {
   Title("Copies of the evidence with one byte flipped, or cut short");
   using Damage = absl::StatusOr<std::string> (*)(const std::string&);
   const std::pair<const char*, Damage> damages[] = {
-      {"tampered_entry", [](const std::string& pack) { return FlipInSample(pack, ledger::StatementType::kCapture); }},
-      {"tampered_weights", [](const std::string& pack) { return FlipInFile(pack, "student/model.safetensors"); }},
-      {"tampered_decision", [](const std::string& pack) { return FlipInSample(pack, ledger::StatementType::kDecision); }},
+      {"tampered_entry",
+       [](const std::string& pack) { return FlipInSample(pack, ledger::StatementType::kCapture); }},
+      {"tampered_weights",
+       [](const std::string& pack) { return FlipInFile(pack, "student/model.safetensors"); }},
+      {"tampered_decision",
+       [](const std::string& pack) { return FlipInSample(pack, ledger::StatementType::kDecision); }},
       {"truncated", [](const std::string& pack) { return TruncateEntries(pack); }},
   };
   std::error_code ignored;
@@ -403,7 +429,8 @@ absl::Status Demo::VerifyDamagedCopies() {
     auto verdict = Verdict(copy, &exit_code);
     if (!verdict.ok()) return verdict.status();
     summary_.verify.emplace_back(name, *verdict);
-    Expect(verdict->rfind("FAILED: ", 0) == 0 && verdict->find(*place) != std::string::npos && exit_code == kExitRefused,
+    Expect(verdict->rfind("FAILED: ", 0) == 0 && verdict->find(*place) != std::string::npos &&
+               exit_code == kExitRefused,
            std::string(name) + ": " + *verdict);
     fs::remove_all(copy, ignored);
   }

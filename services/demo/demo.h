@@ -36,9 +36,9 @@ class Demo {
   Demo(DemoOptions options, Interrupt& interrupt, std::ostream& out, std::ostream& err);
   ~Demo();
 
-  // Runs all of it, prints as it goes, and leaves in options.out: student/, evidence/, log.vkey, summary.json, server.log.
-  // Cancelled after Ctrl-C; FailedPrecondition when an expectation is unmet (each is printed); otherwise the error that
-  // ended it. The server is stopped in every case.
+  // Runs all of it, prints as it goes, and leaves in options.out: student/, evidence/, log.vkey,
+  // summary.json, server.log. Cancelled after Ctrl-C; FailedPrecondition when an expectation is unmet (each
+  // is printed); otherwise the error that ended it. The server is stopped in every case.
   absl::Status Run();
 
  private:

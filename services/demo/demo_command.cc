@@ -16,8 +16,10 @@ namespace fs = std::filesystem;
 // The examples that come with the source: below the working folder, or below a folder above the program.
 std::string FindExamples(fs::path program) {
   std::error_code ignored;
-  for (const fs::path& root : {fs::path("."), program.parent_path().parent_path().parent_path().parent_path()}) {
-    if (fs::exists(root / "deploy/examples/cooking.yaml", ignored)) return (root / "deploy/examples").lexically_normal();
+  for (const fs::path& root :
+       {fs::path("."), program.parent_path().parent_path().parent_path().parent_path()}) {
+    if (fs::exists(root / "deploy/examples/cooking.yaml", ignored))
+      return (root / "deploy/examples").lexically_normal();
   }
   return "deploy/examples";  // loading a job from there says which file is missing
 }
@@ -46,10 +48,13 @@ int RunDemo(const Cli& cli, DemoOptions options) {
 
 void AddDemoCommand(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<DemoOptions>();  // shared: CLI11 keeps copies of the callbacks
-  CLI::App* demo = app.add_subcommand("demo", "Distil a student, audit it, and try to cheat the audit")->fallthrough();
-  demo->add_option("--out", options->out, "Folder for the student, the evidence and the summary")->capture_default_str();
+  CLI::App* demo =
+      app.add_subcommand("demo", "Distil a student, audit it, and try to cheat the audit")->fallthrough();
+  demo->add_option("--out", options->out, "Folder for the student, the evidence and the summary")
+      ->capture_default_str();
   demo->add_option("--examples", options->examples, "Folder of the example jobs; found when left out");
-  demo->add_option("--programs", options->programs, "Folder of retortd and retort; beside this one when left out");
+  demo->add_option("--programs", options->programs,
+                   "Folder of retortd and retort; beside this one when left out");
   demo->footer("Examples:\n  retort demo\n  retort demo --out /tmp/demo");
   demo->callback([&cli, options] { cli.action = [&cli, options] { return RunDemo(cli, *options); }; });
 }

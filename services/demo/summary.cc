@@ -17,15 +17,18 @@ const retort::jobs::v1::Quality* DemoSummary::QualityOf(const std::string& stude
 std::string DemoSummary::ToJson() const {
   using Json = nlohmann::ordered_json;
   Json json;
-  json["samples"] = {{"asked", asked},   {"allowed", allowed},
-                     {"review", review}, {"denied", denied},
+  json["samples"] = {{"asked", asked},
+                     {"allowed", allowed},
+                     {"review", review},
+                     {"denied", denied},
                      {"refused_before_sending", refused_before_sending},
                      {"failed", failed}};
   json["ledger"] = {{"size", ledger_size}, {"root", ledger_root}};
   json["student"] = {{"parameters", parameters}, {"active_parameters", active_parameters}, {"steps", steps}};
   json["quality"] = Json::object();
   for (const auto& q : quality) {
-    json["quality"][q.student()] = {{"kl", q.kl()}, {"agreement", q.agreement()}, {"perplexity", q.perplexity()}};
+    json["quality"][q.student()] = {
+        {"kl", q.kl()}, {"agreement", q.agreement()}, {"perplexity", q.perplexity()}};
   }
   json["speed"] = {{"teacher_tokens_per_second", teacher_tokens_per_second},
                    {"trainer_tokens_per_second", trainer_tokens_per_second}};
@@ -50,7 +53,8 @@ void DemoSummary::Print(std::ostream& out) const {
   out << "\n";
   Table student({"STUDENT", "KL TO TEACHER", "AGREEMENT", "PERPLEXITY"}, {1, 2, 3});
   for (const auto& q : quality) {
-    student.Add({q.student(), Decimal(q.kl(), 3), Decimal(q.agreement() * 100, 1) + " %", Decimal(q.perplexity(), 1)});
+    student.Add({q.student(), Decimal(q.kl(), 3), Decimal(q.agreement() * 100, 1) + " %",
+                 Decimal(q.perplexity(), 1)});
   }
   student.Print(out);
   out << parameters << " parameters, " << active_parameters << " per token, " << steps << " steps\n\n";

@@ -23,13 +23,14 @@ struct Bundle {
 std::vector<Bundle> BundlesIn(const std::string& pack) {
   std::vector<Bundle> bundles;
   std::error_code error;
-  for (auto it = fs::recursive_directory_iterator(pack, error); !error && it != fs::recursive_directory_iterator();
-       it.increment(error)) {
+  for (auto it = fs::recursive_directory_iterator(pack, error);
+       !error && it != fs::recursive_directory_iterator(); it.increment(error)) {
     const std::string path = fs::relative(it->path(), pack, error).generic_string();
     if (!it->is_regular_file(error)) continue;
     if (auto tile = ledger::ParseTilePath(path); tile.ok() && tile->entries) bundles.push_back({path, *tile});
   }
-  std::sort(bundles.begin(), bundles.end(), [](const Bundle& a, const Bundle& b) { return a.tile.index < b.tile.index; });
+  std::sort(bundles.begin(), bundles.end(),
+            [](const Bundle& a, const Bundle& b) { return a.tile.index < b.tile.index; });
   return bundles;
 }
 
@@ -74,7 +75,8 @@ absl::StatusOr<std::string> FlipInSample(const std::string& pack, ledger::Statem
       if (!entry.ok() || entry->kind != ledger::EntryKind::kSample) continue;
       const auto& statement = entry->statements[type == ledger::StatementType::kCapture ? 0 : 1].statement;
       const size_t in_leaf = leaf.find(statement);
-      const uint64_t offset = static_cast<uint64_t>(leaf.data() - bytes.data()) + in_leaf + statement.size() / 2;
+      const uint64_t offset =
+          static_cast<uint64_t>(leaf.data() - bytes.data()) + in_leaf + statement.size() / 2;
       if (auto s = FlipAt(path, offset); !s.ok()) return s;
       return "entry " + std::to_string(bundle.tile.index * ledger::kTileWidth + i) + " (SAMPLE)";
     }

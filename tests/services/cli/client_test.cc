@@ -37,7 +37,10 @@ TEST(ResolveConnectionTest, FindsTheDevServer) {
 }
 
 TEST(ResolveConnectionTest, FlagBeatsVariable) {
-  const Environment environment = With({{"RETORT_SERVER", "env:1"}, {"RETORT_TLS_CA", "ca"}, {"RETORT_TLS_CERT", "cert"}, {"RETORT_TLS_KEY", "key"}});
+  const Environment environment = With({{"RETORT_SERVER", "env:1"},
+                                        {"RETORT_TLS_CA", "ca"},
+                                        {"RETORT_TLS_CERT", "cert"},
+                                        {"RETORT_TLS_KEY", "key"}});
   EXPECT_EQ(ResolveConnection({}, environment)->server, "env:1");
   ConnectionOptions given;
   given.server = "flag:2";

@@ -53,13 +53,15 @@ TEST(ExitCodeTest, OnlyThreeStatesHaveEnded) {
   for (int state = 0; state <= 12; ++state) {
     Job job;
     job.set_state(static_cast<Job::State>(state));
-    const bool ended = state == Job::STATE_SUCCEEDED || state == Job::STATE_FAILED || state == Job::STATE_CANCELLED;
+    const bool ended =
+        state == Job::STATE_SUCCEEDED || state == Job::STATE_FAILED || state == Job::STATE_CANCELLED;
     EXPECT_EQ(HasEnded(job), ended) << state;
   }
 }
 
 TEST(ErrorTextTest, NamesReasonAndWhatToDo) {
-  const std::string text = ErrorText(WithReason(absl::FailedPreconditionError("rule x refuses"), POLICY_DENIED));
+  const std::string text =
+      ErrorText(WithReason(absl::FailedPreconditionError("rule x refuses"), POLICY_DENIED));
   EXPECT_EQ(text.find("error: rule x refuses (POLICY_DENIED)\n  "), 0u) << text;
   EXPECT_EQ(ErrorText(absl::InternalError("broken")), "error: broken");
 }

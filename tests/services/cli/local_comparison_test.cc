@@ -21,7 +21,8 @@ TEST(DocumentOfTest, PutsTheAnswerBehindThePrompt) {
 }
 
 TEST(CompareWithTeacherTest, NeedsAPrompt) {
-  EXPECT_EQ(CompareWithTeacher({}, {}, [](size_t, size_t) {}).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(CompareWithTeacher({}, {}, [](size_t, size_t) {}).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

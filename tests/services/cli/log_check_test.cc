@@ -39,13 +39,15 @@ TEST(CheckProofFileTest, RefusesAnotherLeaf) {
 TEST(CheckProofFileTest, RefusesAnotherKey) {
   const TwoLeaves log;
   const auto other = ledger::SigningKey::FromSeed("test/log", std::string(32, 'o')).value();
-  const LogCheck check = CheckProofFile(log.proof, log.second, ledger::VerifyingKey::Parse(other.vkey()).value());
+  const LogCheck check =
+      CheckProofFile(log.proof, log.second, ledger::VerifyingKey::Parse(other.vkey()).value());
   EXPECT_EQ(check.Verdict().rfind("FAILED: ", 0), 0u) << check.Verdict();
 }
 
 TEST(CheckProofFileTest, RefusesRubbish) {
   const TwoLeaves log;
-  EXPECT_EQ(CheckProofFile("rubbish", log.second, log.Public()).Verdict().rfind("FAILED: proof file: ", 0), 0u);
+  EXPECT_EQ(CheckProofFile("rubbish", log.second, log.Public()).Verdict().rfind("FAILED: proof file: ", 0),
+            0u);
 }
 
 TEST(CheckCheckpointTest, ChecksTheSignature) {

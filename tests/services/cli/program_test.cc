@@ -11,7 +11,8 @@ namespace {
 
 CommandResult Run(std::vector<std::string> arguments) {
   static int runs = 0;
-  const std::string scratch = testing::TempDir() + "/retort_" + std::to_string(getpid()) + "_" + std::to_string(++runs);
+  const std::string scratch =
+      testing::TempDir() + "/retort_" + std::to_string(getpid()) + "_" + std::to_string(++runs);
   std::filesystem::create_directories(scratch);
   arguments.insert(arguments.begin(), RETORT_PROGRAM);
   auto result = RunCommand(arguments, scratch, std::chrono::seconds(60));
@@ -51,7 +52,8 @@ TEST(ProgramTest, HelpIsZeroAndOnStandardOutput) {
 }
 
 TEST(ProgramTest, VerifyWithoutAKeyRefusesAndNamesTheFlag) {
-  for (const std::vector<std::string>& command : {std::vector<std::string>{"audit", "verify", "/nowhere"}, {"ledger", "verify"}}) {
+  for (const std::vector<std::string>& command :
+       {std::vector<std::string>{"audit", "verify", "/nowhere"}, {"ledger", "verify"}}) {
     const CommandResult result = Run(command);
     EXPECT_EQ(result.exit_code, 2);
     EXPECT_NE(result.err.find("--key LOG.vkey"), std::string::npos) << result.err;
@@ -66,8 +68,8 @@ TEST(ProgramTest, NoServerIsSixAndSaysWhatToAdd) {
 }
 
 TEST(ProgramTest, MissingTlsFileIsNamed) {
-  const CommandResult result = Run({"--server", "127.0.0.1:1", "--tls-ca", "/nowhere/ca", "--tls-cert", "/nowhere/cert",
-                                    "--tls-key", "/nowhere/key", "job", "list"});
+  const CommandResult result = Run({"--server", "127.0.0.1:1", "--tls-ca", "/nowhere/ca", "--tls-cert",
+                                    "/nowhere/cert", "--tls-key", "/nowhere/key", "job", "list"});
   EXPECT_EQ(result.exit_code, 5) << result.err;
   EXPECT_NE(result.err.find("/nowhere/"), std::string::npos) << result.err;
 }
@@ -87,7 +89,8 @@ TEST(ProgramTest, KeyGoesRound) {
 TEST(ProgramTest, PolicyCheckDecidesOffline) {
   const std::string packs = std::string(RETORT_SOURCE_DIR) + "/policy/packs";
   const CommandResult result =
-      Run({"policy", "check", "--facts", std::string(RETORT_SOURCE_DIR) + "/deploy/examples/facts-openai.yaml", "--packs", packs});
+      Run({"policy", "check", "--facts",
+           std::string(RETORT_SOURCE_DIR) + "/deploy/examples/facts-openai.yaml", "--packs", packs});
   EXPECT_EQ(result.exit_code, 3) << result.err;
   EXPECT_EQ(result.out.rfind("deny\n", 0), 0u) << result.out;
   EXPECT_NE(result.out.find("openai.services-agreement"), std::string::npos) << result.out;

@@ -51,7 +51,8 @@ TEST(FormatProgressTest, CutsToTheWidth) {
 
 TEST(FormatProgressTest, LeavesOutWhatIsUnknown) {
   EXPECT_EQ(FormatProgress({"queued", 0, 0, "", 0, ""}, true, 0), "queued");
-  EXPECT_EQ(FormatProgress({"failed", 0, 0, "", 0, "the teacher timed out"}, true, 0), "failed: the teacher timed out");
+  EXPECT_EQ(FormatProgress({"failed", 0, 0, "", 0, "the teacher timed out"}, true, 0),
+            "failed: the teacher timed out");
 }
 
 TEST(FormatProgressTest, RemovesWhatMovesTheCursor) {
@@ -100,7 +101,8 @@ TEST(ProgressPrinterTest, PlainLinesShowEveryStageAndItsEnd) {
   Job job;
   job.set_state(Job::STATE_EVALUATING);
   printer.Update(job, kBegin + seconds(3));
-  EXPECT_EQ(out.str(), "extracting 0/100 samples\nextracting 100/100 samples, 50.0/s, 0:00 left\nevaluating\n");
+  EXPECT_EQ(out.str(),
+            "extracting 0/100 samples\nextracting 100/100 samples, 50.0/s, 0:00 left\nevaluating\n");
 }
 
 TEST(ProgressPrinterTest, RateCountsFromWhenItBeganToLook) {

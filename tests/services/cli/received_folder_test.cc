@@ -23,7 +23,9 @@ class ReceivedFolderTest : public testing::Test {
     return {std::istreambuf_iterator<char>(in), {}};
   }
   // Files and folders directly below the base.
-  size_t Count() const { return static_cast<size_t>(std::distance(fs::directory_iterator(base_), fs::directory_iterator())); }
+  size_t Count() const {
+    return static_cast<size_t>(std::distance(fs::directory_iterator(base_), fs::directory_iterator()));
+  }
 
   std::string base_;
 };
@@ -60,11 +62,14 @@ TEST_F(ReceivedFolderTest, NeverOverwrites) {
 TEST_F(ReceivedFolderTest, RefusesPathsThatLeave) {
   auto folder = ReceivedFolder::Create(base_ + "/pack");
   ASSERT_TRUE(folder.ok());
-  for (const std::string path : {"", "/etc/passwd", "..", "../x", "a/../../x", "a//b", "./a", "a/.", "a\\b", "a/", "a\nb"}) {
+  for (const std::string path :
+       {"", "/etc/passwd", "..", "../x", "a/../../x", "a//b", "./a", "a/.", "a\\b", "a/", "a\nb"}) {
     EXPECT_EQ((*folder)->Write("", path, "x", true).code(), absl::StatusCode::kInvalidArgument) << path;
   }
-  EXPECT_EQ((*folder)->Write("", std::string("a\0b", 3), "x", true).code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ((*folder)->Write("", std::string(600, 'a'), "x", true).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ((*folder)->Write("", std::string("a\0b", 3), "x", true).code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ((*folder)->Write("", std::string(600, 'a'), "x", true).code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(ReceivedFolderTest, RefusesMixedOrRepeatedFiles) {
