@@ -1,4 +1,5 @@
-// The policy service over gRPC in one process: decisions are signed, tied to their capture, and can be computed again.
+// The policy service over gRPC in one process: decisions are signed, tied to their capture, and can be
+// computed again.
 #include "services/policy/policy_service.h"
 
 #include <gmock/gmock.h>
@@ -22,14 +23,19 @@ constexpr char kJob[] = "projects/p/jobs/j";
 constexpr char kUid[] = "6f9619ff-8b86-4011-b42d-00c04fc964ff";
 const std::string kSalt(32, 's');
 
-ledger::SigningKey Key() { return *ledger::SigningKey::FromSeed("policy", std::string(32, 'k')); }
+ledger::SigningKey Key() {
+  return *ledger::SigningKey::FromSeed("policy", std::string(32, 'k'));
+}
 
-policy::PackSet Shipped() { return *policy::PackSet::LoadFolder(std::string(RETORT_SOURCE_DIR) + "/policy/packs"); }
+policy::PackSet Shipped() {
+  return *policy::PackSet::LoadFolder(std::string(RETORT_SOURCE_DIR) + "/policy/packs");
+}
 
 class PolicyServiceTest : public ::testing::Test {
  protected:
   PolicyServiceTest()
-      : packs_(Shipped()), service_(packs_, Key(), PageTokens(std::string(32, 't')), [this] { return now_; }) {
+      : packs_(Shipped()),
+        service_(packs_, Key(), PageTokens(std::string(32, 't')), [this] { return now_; }) {
     grpc::ServerBuilder builder;
     builder.RegisterService(&service_);
     server_ = builder.BuildAndStart();
@@ -132,7 +138,8 @@ student: { kind: general_llm, distributed: true, hosted: false, sold: false, com
     EXPECT_EQ(ReasonOf(FromGrpcStatus(status)), INVALID_FIELD) << message;
   }
 
-  std::chrono::system_clock::time_point now_{std::chrono::microseconds(1767312000000006)};  // 2026-01-02T00:00:00.000006Z
+  std::chrono::system_clock::time_point now_{
+      std::chrono::microseconds(1767312000000006)};  // 2026-01-02T00:00:00.000006Z
   const policy::PackSet packs_;
   PolicyServiceImpl service_;
   std::unique_ptr<grpc::Server> server_;
@@ -200,7 +207,8 @@ TEST_F(PolicyServiceTest, DecidesASample) {
 }
 
 TEST_F(PolicyServiceTest, PersonalDataInPromptOrAnswerIsReview) {
-  for (const auto& [question, answer] : {std::pair("Write to jane@example.com", "Yes."), std::pair("Who?", "Call +49 30 1234567.")}) {
+  for (const auto& [question, answer] :
+       {std::pair("Write to jane@example.com", "Yes."), std::pair("Who?", "Call +49 30 1234567.")}) {
     ASSERT_TRUE(Decide(SampleRequest(Payload(question, answer))).ok());
     const ledger::DecisionStatement s = Checked();
     EXPECT_EQ(s.effect, "review");
@@ -310,7 +318,8 @@ TEST_F(PolicyServiceTest, ListsEveryPolicyOncePageByPage) {
     request.set_page_token(page.next_page_token());
   } while (!request.page_token().empty());
   ASSERT_EQ(names.size(), packs_.packs().size());
-  for (size_t i = 0; i < names.size(); ++i) EXPECT_EQ(names[i], "projects/p/policies/" + packs_.packs()[i].pack().id());
+  for (size_t i = 0; i < names.size(); ++i)
+    EXPECT_EQ(names[i], "projects/p/policies/" + packs_.packs()[i].pack().id());
 }
 
 TEST_F(PolicyServiceTest, RefusesWrongListings) {
