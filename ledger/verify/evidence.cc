@@ -41,11 +41,15 @@ absl::StatusOr<std::string> ReadFile(const fs::path& path, uint64_t bytes_max) {
   return bytes;
 }
 
-// Root over hash tiles that the pack claims; nothing when one is missing or has a wrong size (a finding).
+// Leaf hashes that the pack claims. They prove nothing by themselves; once they lead to the signed root, they tell which
+// entry a changed byte belongs to.
 class ClaimedHashes {
  public:
+  // False when the pack has none, or, which is a finding, too few.
   bool Read(const fs::path& folder, uint64_t size, Findings& findings) {
     hashes_.reserve(std::min<uint64_t>(size, 1 << 20));
+    std::error_code error;
+    if (!fs::exists(folder / "tile/0", error)) return false;
     for (const TileId& tile : TilesOf(size)) {
       if (tile.level > 0) break;
       const std::string path = TilePath(tile);
@@ -207,7 +211,7 @@ class PackVerifier {
       if (HexEncode(file.sha256) != name) {
         findings_.Add(path, "SHA-256 " + HexEncode(file.sha256) + " is not its name");
       } else if (complete && !auditor.named_attachments().contains(name)) {
-        findings_.Add(path, "no entry names it");
+        report_.not_checked.push_back(path + ": no entry under the checkpoint names it");
       }
     }
     report_.checked.push_back({"attachments", checked});

@@ -4,7 +4,7 @@
 //   manifest.json                 canonical JSON: size and SHA-256 of every other file
 //   (ledger/verify/pack_manifest.h) checkpoint                    C2SP note, signed by the log
 //   tile/entries/...              every entry, in C2SP bundles
-//   tile/0/...                    the leaf hashes, in C2SP tiles: they tell which entry a changed byte belongs to
+//   tile/0/...                    the leaf hashes, in C2SP tiles; optional: they tell which entry a changed byte is in
 //   attachments/<sha256>          packs, dataset manifests, training manifests
 //   student/...                   the released files, when a student was released
 //

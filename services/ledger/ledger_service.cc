@@ -340,14 +340,17 @@ grpc::Status LedgerServiceImpl::ExportEvidence(grpc::ServerContext*, const ledge
   const auto checkpoint = log.CheckpointNote();
   if (!SendFile(writer, "checkpoint", checkpoint.note)) return Answer(Gone());
   for (const auto& tile : ledger::BundlesOf(checkpoint.checkpoint.size)) {
-    std::string bundle;
+    std::string bundle, hashes;
     const uint64_t first = tile.index * ledger::kTileWidth;
-    const auto status = log.ForEachEntry(first, first + tile.width, {}, [&bundle](const ledger::StoredEntry& entry) {
+    const auto status = log.ForEachEntry(first, first + tile.width, {}, [&](const ledger::StoredEntry& entry) {
       ledger::AppendToBundle(bundle, entry.leaf);
+      hashes += ledger::AsView(entry.leaf_hash);
       return absl::OkStatus();
     });
     if (!status.ok()) return Answer(status);
     if (!SendFile(writer, ledger::TilePath(tile), bundle)) return Answer(Gone());
+    const ledger::TileId leaf_hashes{.level = 0, .index = tile.index, .width = tile.width};
+    if (!SendFile(writer, ledger::TilePath(leaf_hashes), hashes)) return Answer(Gone());
   }
   const auto status = log.ForEachAttachment([&](const ledger::Digest& sha256, std::string_view content) {
     return SendFile(writer, "attachments/" + ledger::HexEncode(sha256), content) ? absl::OkStatus() : Gone();
