@@ -50,7 +50,8 @@ absl::StatusOr<Response> CallOnce(StopSignal& stop, Stub& stub,
   return response;
 }
 
-// True when the service could not be reached or asks for another try: the call says nothing about the request.
+// True when the service could not be reached, went away, or asks for another try: the status says nothing about the
+// request. What a teacher service says of its endpoint is not that.
 bool IsAway(const absl::Status& status);
 
 // Repeats `call` while its service is away, with pauses, for ever: a job outlives any outage. Before each pause it tells

@@ -1,0 +1,215 @@
+#include "services/jobs/store.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "services/edge/status.h"
+#include "tests/services/jobs/example_job.h"
+
+namespace retort::jobs {
+namespace {
+
+class JobStoreTest : public testing::Test {
+ protected:
+  JobStoreTest() { Reopen(); }
+
+  void Reopen() {
+    store_.reset();
+    auto store = JobStore::Open(folder_.path() / "db", [this] { return now_ += std::chrono::microseconds(1); });
+    ASSERT_TRUE(store.ok()) << store.status();
+    store_ = *std::move(store);
+  }
+
+  static v1::JobRecord RecordOf(const std::string& id, const std::string& student = "") {
+    v1::JobRecord record;
+    record.mutable_job()->set_name("projects/p/jobs/" + id);
+    record.mutable_job()->set_uid("uid-" + id);
+    record.mutable_job()->set_state(v1::Job::STATE_QUEUED);
+    record.mutable_job()->mutable_spec()->mutable_student()->set_name(student);
+    return record;
+  }
+
+  static v1::PromptSet Prompts() {
+    v1::PromptSet prompts;
+    prompts.add_prompts()->set_id("a");
+    return prompts;
+  }
+
+  absl::StatusOr<v1::Job> Create(const std::string& id, const RequestKey& request = {}, const std::string& student = "") {
+    return store_->Create(RecordOf(id, student), Prompts(), request);
+  }
+
+  absl::StatusOr<v1::JobRecord> SetState(const std::string& id, v1::Job::State state, const RequestKey& request = {}) {
+    return store_->Change("projects/p/jobs/" + id, "event of " + id,
+                          [&](v1::JobRecord& record) {
+                            record.mutable_job()->set_state(state);
+                            return absl::OkStatus();
+                          },
+                          request);
+  }
+
+  TestFolder folder_;
+  std::chrono::system_clock::time_point now_{std::chrono::seconds(1'700'000'000)};
+  std::unique_ptr<JobStore> store_;
+};
+
+TEST_F(JobStoreTest, KeepsJobsAcrossReopening) {
+  ASSERT_TRUE(Create("one").ok());
+  Reopen();
+  const auto record = store_->Read("projects/p/jobs/one");
+  ASSERT_TRUE(record.ok()) << record.status();
+  EXPECT_EQ(record->revision(), 1);
+  EXPECT_EQ(record->job().etag(), "\"1\"");
+  EXPECT_EQ(record->job().create_time().seconds(), 1'700'000'000);
+  const auto prompts = store_->ReadPrompts("uid-one");
+  ASSERT_TRUE(prompts.ok());
+  EXPECT_EQ(prompts->prompts(0).id(), "a");
+}
+
+TEST_F(JobStoreTest, ReadsOfUnknownNamesAreNotFound) {
+  EXPECT_EQ(store_->Read("projects/p/jobs/none").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(store_->ReadPrompts("none").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(store_->JobOfStudent("projects/p/students/none").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(SetState("none", v1::Job::STATE_FAILED).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(JobStoreTest, RefusesTakenName) {
+  ASSERT_TRUE(Create("one").ok());
+  EXPECT_EQ(Create("one").status().code(), absl::StatusCode::kAlreadyExists);
+}
+
+TEST_F(JobStoreTest, StudentNameBelongsToOneLivingJob) {
+  ASSERT_TRUE(Create("one", {}, "Student").ok());
+  EXPECT_EQ(Create("two", {}, "Student").status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(*store_->JobOfStudent("projects/p/students/Student"), "projects/p/jobs/one");
+  ASSERT_TRUE(SetState("one", v1::Job::STATE_FAILED).ok());
+  ASSERT_TRUE(Create("two", {}, "Student").ok());
+  EXPECT_EQ(*store_->JobOfStudent("projects/p/students/Student"), "projects/p/jobs/two");
+}
+
+TEST_F(JobStoreTest, RepeatedRequestGetsFirstAnswer) {
+  const RequestKey request{"projects/p", "CreateJob", "id-1", std::string(32, 'h')};
+  const auto first = Create("one", request);
+  ASSERT_TRUE(first.ok());
+  ASSERT_TRUE(SetState("one", v1::Job::STATE_EXTRACTING).ok());
+  Reopen();
+  const auto again = Create("one", request);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->SerializeAsString(), first->SerializeAsString());
+}
+
+TEST_F(JobStoreTest, RequestIdWithAnotherBodyIsRefused) {
+  ASSERT_TRUE(Create("one", {"projects/p", "CreateJob", "id-1", std::string(32, 'h')}).ok());
+  const auto other = Create("two", {"projects/p", "CreateJob", "id-1", std::string(32, 'i')});
+  EXPECT_EQ(other.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(services::ReasonOf(other.status()), REQUEST_ID_REUSED);
+  EXPECT_FALSE(store_->Read("projects/p/jobs/two").ok());
+}
+
+TEST_F(JobStoreTest, RepeatedChangeChangesNothing) {
+  ASSERT_TRUE(Create("one").ok());
+  const RequestKey request{"projects/p", "CancelJob", "id-1", std::string(32, 'h')};
+  ASSERT_TRUE(SetState("one", v1::Job::STATE_CANCELLING, request).ok());
+  ASSERT_TRUE(SetState("one", v1::Job::STATE_CANCELLED).ok());
+  const auto again = SetState("one", v1::Job::STATE_CANCELLING, request);
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(again->job().state(), v1::Job::STATE_CANCELLING);
+  EXPECT_EQ(store_->Read("projects/p/jobs/one")->job().state(), v1::Job::STATE_CANCELLED);
+}
+
+TEST_F(JobStoreTest, RefusedChangeStoresNothing) {
+  ASSERT_TRUE(Create("one").ok());
+  const auto changed = store_->Change("projects/p/jobs/one", "", [](v1::JobRecord& record) {
+    record.mutable_job()->set_state(v1::Job::STATE_FAILED);
+    return absl::AbortedError("no");
+  });
+  EXPECT_EQ(changed.status().code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(store_->Read("projects/p/jobs/one")->revision(), 1);
+}
+
+TEST_F(JobStoreTest, ListsNewestFirstInPages) {
+  for (const char* id : {"one", "two", "three"}) ASSERT_TRUE(Create(id).ok());
+  auto page = store_->List("projects/p", 2, "");
+  ASSERT_TRUE(page.ok());
+  ASSERT_EQ(page->jobs.size(), 2u);
+  EXPECT_EQ(page->jobs[0].name(), "projects/p/jobs/three");
+  EXPECT_EQ(page->jobs[1].name(), "projects/p/jobs/two");
+  page = store_->List("projects/p", 2, page->next_position);
+  ASSERT_EQ(page->jobs.size(), 1u);
+  EXPECT_EQ(page->jobs[0].name(), "projects/p/jobs/one");
+  EXPECT_EQ(page->next_position, "");
+  EXPECT_TRUE(store_->List("projects/q", 2, "")->jobs.empty());
+}
+
+TEST_F(JobStoreTest, UnfinishedLeavesOutTheResting) {
+  for (const char* id : {"done", "waits", "new", "busy"}) ASSERT_TRUE(Create(id).ok());
+  ASSERT_TRUE(SetState("done", v1::Job::STATE_SUCCEEDED).ok());
+  ASSERT_TRUE(SetState("waits", v1::Job::STATE_AWAITING_REVIEW).ok());
+  ASSERT_TRUE(SetState("busy", v1::Job::STATE_TRAINING).ok());
+  EXPECT_EQ(*store_->Unfinished(), (std::vector<std::string>{"projects/p/jobs/new", "projects/p/jobs/busy"}));
+}
+
+TEST_F(JobStoreTest, KeepsNewestIntents) {
+  v1::SampleIntent first, second;
+  first.set_attempt(1);
+  second.set_attempt(2);
+  ASSERT_TRUE(store_->WriteIntents("uid", {{300, first}, {2, first}}).ok());
+  ASSERT_TRUE(store_->WriteIntents("uid", {{2, second}}).ok());
+  ASSERT_TRUE(store_->WriteIntents("uid-other", {{9, first}}).ok());
+  Reopen();
+  const auto intents = store_->ReadIntents("uid");
+  ASSERT_TRUE(intents.ok());
+  ASSERT_EQ(intents->size(), 2u);
+  EXPECT_EQ((*intents)[0].first, 2);
+  EXPECT_EQ((*intents)[0].second.attempt(), 2);
+  EXPECT_EQ((*intents)[1].first, 300);
+}
+
+TEST_F(JobStoreTest, ReplaysEventsAfterRevision) {
+  ASSERT_TRUE(Create("one").ok());
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(SetState("one", v1::Job::STATE_EXTRACTING).ok());
+  const auto events = store_->EventsAfter("uid-one", 2, 10);
+  ASSERT_TRUE(events.ok());
+  ASSERT_EQ(events->size(), 2u);
+  EXPECT_EQ((*events)[0].revision(), 3);
+  EXPECT_EQ((*events)[0].text(), "event of one");
+  EXPECT_EQ((*events)[1].revision(), 4);
+  EXPECT_TRUE(store_->EventsAfter("uid-one", 4, 10)->empty());
+  EXPECT_EQ(store_->EventsAfter("uid-one", 5, 10).status().code(), absl::StatusCode::kOutOfRange);
+}
+
+TEST_F(JobStoreTest, SecondOpenerIsTurnedAway) {
+  const auto second = JobStore::Open(folder_.path() / "db", std::chrono::system_clock::now);
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition) << second.status();
+}
+
+TEST_F(JobStoreTest, FolderThatIsAFileIsUnavailable) {
+  std::ofstream(folder_.path() / "file") << "x";
+  const auto opened = JobStore::Open(folder_.path() / "file" / "db", std::chrono::system_clock::now);
+  EXPECT_EQ(opened.status().code(), absl::StatusCode::kUnavailable) << opened.status();
+}
+
+TEST_F(JobStoreTest, DamagedDatabaseIsDataLoss) {
+  ASSERT_TRUE(Create("one").ok());
+  store_.reset();
+  // CURRENT names the manifest; damage both it and what it points to.
+  for (const auto& file : std::filesystem::directory_iterator(folder_.path() / "db")) {
+    if (file.path().filename().string().rfind("MANIFEST", 0) != 0) continue;
+    std::fstream bytes(file.path(), std::ios::in | std::ios::out | std::ios::binary);
+    bytes.seekp(20);
+    bytes << "damaged damaged damaged";
+  }
+  const auto opened = JobStore::Open(folder_.path() / "db", std::chrono::system_clock::now);
+  EXPECT_EQ(opened.status().code(), absl::StatusCode::kDataLoss) << opened.status();
+}
+
+TEST_F(JobStoreTest, TokenKeySurvivesReopening) {
+  const std::string key = store_->token_key();
+  EXPECT_EQ(key.size(), 32u);
+  Reopen();
+  EXPECT_EQ(store_->token_key(), key);
+}
+
+}  // namespace
+}  // namespace retort::jobs
