@@ -174,14 +174,18 @@ class LlamaEngine::Scheduler {
     rows_.clear();
     int32_t room = options_.step_rows;
     int32_t prompt_tokens = 0;
-    for (const bool decoding : {true, false}) {
-      for (const auto& sequence : running_) {
-        if (!sequence->failed.ok() || (sequence->Waiting() == 1) != decoding) continue;
-        const int32_t count = std::min(room, sequence->Waiting());
-        AddRows(*sequence, count);
-        room -= count;
-        if (!decoding) prompt_tokens += count;
+    for (const auto& sequence : running_) {
+      if (sequence->failed.ok() && sequence->Waiting() == 1) {
+        AddRows(*sequence, 1);
+        --room;
       }
+    }
+    for (const auto& sequence : running_) {
+      if (!sequence->failed.ok() || sequence->Waiting() < 2 || room == 0) continue;
+      const int32_t count = std::min(room, sequence->Waiting());
+      AddRows(*sequence, count);
+      room -= count;
+      prompt_tokens += count;
     }
     forward_.Run(rows_);
     sampling_.clear();
@@ -200,7 +204,7 @@ class LlamaEngine::Scheduler {
   }
 
   void AddRows(Sequence& sequence, int32_t count) {
-    sequence.wants_sample = count > 0 && count == sequence.Waiting();
+    sequence.wants_sample = count == sequence.Waiting();
     if (sequence.wants_sample) sequence.logits.resize(model_.config().vocabulary);
     for (int32_t i = 0; i < count; ++i, ++sequence.cached) {
       const bool last = i + 1 == count && sequence.wants_sample;
@@ -342,11 +346,13 @@ void LlamaEngine::Cancel(uint64_t number) { scheduler_->Cancel(number); }
 
 absl::StatusOr<Generation> LlamaEngine::Generate(std::vector<int32_t> prompt, const SamplingOptions& options,
                                                  Clock::time_point deadline) {
-  std::promise<absl::StatusOr<Generation>> result;
+  // Shared, since the scheduler's thread may still be inside set_value when this call returns.
+  auto promise = std::make_shared<std::promise<absl::StatusOr<Generation>>>();
+  std::future<absl::StatusOr<Generation>> result = promise->get_future();
   auto number = Submit(std::move(prompt), options, deadline,
-                       [&result](absl::StatusOr<Generation> g) { result.set_value(std::move(g)); });
+                       [promise](absl::StatusOr<Generation> g) { promise->set_value(std::move(g)); });
   if (!number.ok()) return number.status();
-  return result.get_future().get();
+  return result.get();
 }
 
 int32_t LlamaEngine::context() const { return scheduler_->context(); }
