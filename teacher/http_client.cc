@@ -123,7 +123,8 @@ absl::Status TransportError(CURLcode code, const char* detail, const Sink& sink,
       return absl::FailedPreconditionError(message);
     case CURLE_URL_MALFORMAT:
       return absl::InvalidArgumentError(message);
-    case CURLE_UNSUPPORTED_PROTOCOL:  // the URL's is supported, so it is the answer that is not HTTP/1 or newer
+    case CURLE_UNSUPPORTED_PROTOCOL:  // the URL's is supported, so it is the answer that is not HTTP/1 or
+                                      // newer
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_BAD_CONTENT_ENCODING:
     case CURLE_FILESIZE_EXCEEDED:
@@ -229,7 +230,8 @@ absl::StatusOr<HttpResponse> HttpClient::Connection::Post(const HttpClientOption
   curl_easy_reset(easy_);  // nothing may point into this frame any more
   if (cancelled) return absl::CancelledError(origin + ": cancelled while waiting for the answer");
   if (code != CURLE_OK) return TransportError(code, detail, sink, origin);
-  if (!sink.headers_complete) return absl::UnavailableError(origin + ": the connection closed within the headers");
+  if (!sink.headers_complete)
+    return absl::UnavailableError(origin + ": the connection closed within the headers");
   sink.response.status = static_cast<int32_t>(status);
   return std::move(sink.response);
 }

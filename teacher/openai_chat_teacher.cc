@@ -65,9 +65,13 @@ absl::StatusOr<std::unique_ptr<OpenAiChatTeacher>> OpenAiChatTeacher::Create(Ope
                                                                              RetryEnvironment environment) {
   auto url = ParseEndpointUrl(options.base_url);
   if (!url.ok()) return url.status();
-  if (options.model.empty() || options.model.size() > 256) {
+  // Visible ASCII, as every provider spells its models: the name becomes part of JSON bodies and signed
+  // statements.
+  const bool visible =
+      std::all_of(options.model.begin(), options.model.end(), [](char c) { return c > 0x20 && c < 0x7F; });
+  if (options.model.empty() || options.model.size() > 256 || !visible) {
     return absl::InvalidArgumentError("model: saw " + std::to_string(options.model.size()) +
-                                      " bytes, wanted 1 to 256");
+                                      " bytes, wanted 1 to 256 visible ASCII characters");
   }
   if (key && url->scheme == "http" && !url->IsLoopback()) {
     return absl::InvalidArgumentError("endpoint " + url->Origin() +

@@ -1,10 +1,8 @@
 #include "teacher/retry.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cstdint>
-#include <cstdlib>
 #include <random>
 #include <string>
 #include <thread>
@@ -38,7 +36,7 @@ std::optional<milliseconds> ParseSeconds(std::string_view value) {
     if (i != whole && !IsDigit(value[i])) return std::nullopt;
   }
   if (whole > 9) return kDay;
-  int64_t ms = int64_t{0};
+  int64_t ms = 0;
   std::from_chars(value.data(), value.data() + whole, ms);
   ms *= 1000;
   int64_t unit = 100;

@@ -7,11 +7,13 @@
 #define TEACHER_RETRY_H_
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "teacher/teacher.h"
 
 namespace retort::teacher {

@@ -1,6 +1,5 @@
 #include "teacher/teacher.h"
 
-#include <cmath>
 #include <cstddef>
 #include <string_view>
 

@@ -243,6 +243,7 @@ TEST_F(OpenAiChatTeacherTest, CreateChecksItsOptions) {
             absl::StatusCode::kOk);
   EXPECT_EQ(code([](OpenAiChatOptions& o) { o.base_url = "example.com"; }, false), kInvalid);
   EXPECT_EQ(code([](OpenAiChatOptions& o) { o.model = ""; }, false), kInvalid);
+  EXPECT_EQ(code([](OpenAiChatOptions& o) { o.model = "m\xFF"; }, false), kInvalid);
   EXPECT_EQ(code([](OpenAiChatOptions& o) { o.top_logprobs_max = 65; }, false), kInvalid);
   EXPECT_EQ(code([](OpenAiChatOptions& o) { o.retry.attempts_max = 0; }, false), kInvalid);
 }
