@@ -19,7 +19,8 @@ import uuid
 import grpc
 from google.protobuf import json_format, text_format
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "deploy" / "examples" / "python"))
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "deploy" / "examples" / "python"))
 import retort_client  # noqa: E402
 
 ROLES = ("ledger", "policy", "teacher", "jobs")
@@ -75,7 +76,8 @@ class Cluster:
     def _dev_config(self):
         """Keys, certificates and the configuration that `retortd --dev` would run with."""
         printed = subprocess.run(
-            [self.bin / "retortd", "--dev", "--data-dir", self.work / "identity", "--print-config"],
+            [self.bin / "retortd", "--dev", "--data-dir", self.work / "identity", "--packs-dir",
+             REPOSITORY / "policy" / "packs", "--print-config"],
             check=True, capture_output=True, text=True, timeout=60).stdout
         return text_format.Parse(printed, self.stubs.server_config.ServerConfig())
 
