@@ -20,7 +20,8 @@ std::string UidOf(const std::string& project, const std::string& request_id) {
   return ledger::UuidFromDigest(ledger::Sha256("retort/ask/v1\n" + project + "\n" + request_id));
 }
 
-// The newest attempt that was begun for this uid, and the entry of whichever is in the ledger; -1 without one.
+// The newest attempt that was begun for this uid, and the entry of whichever is in the ledger; -1 without
+// one.
 struct Earlier {
   int32_t attempt = 0;
   int64_t entry = -1;
@@ -111,8 +112,8 @@ absl::StatusOr<v1::AskTeacherResponse> Asker::Ask(const v1::AskTeacherRequest& r
   return response;
 }
 
-absl::Status Asker::Preflight(const std::string& project, const std::string& uid, const policy::v1::Facts& facts,
-                              StopSignal& stop) {
+absl::Status Asker::Preflight(const std::string& project, const std::string& uid,
+                              const policy::v1::Facts& facts, StopSignal& stop) {
   policy::v1::DecideJobRequest decide;
   decide.set_job(project + "/jobs/" + kAskJobId);
   decide.set_job_uid(uid);
@@ -130,8 +131,8 @@ absl::Status Asker::Preflight(const std::string& project, const std::string& uid
   // A repeat of this request was decided about before; that decision stands in the log beside this equal one.
   if (!entry.ok() && services::ReasonOf(entry.status()) != REQUEST_ID_REUSED) return entry.status();
   if (decision->effect != "deny") return absl::OkStatus();
-  return services::WithReason(absl::FailedPreconditionError("policy denies asking this teacher: " + Explain(*decision) +
-                                                            "; nothing was sent to it"),
+  return services::WithReason(absl::FailedPreconditionError("policy denies asking this teacher: " +
+                                                            Explain(*decision) + "; nothing was sent to it"),
                               POLICY_DENIED);
 }
 

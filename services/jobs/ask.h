@@ -1,5 +1,5 @@
-// One question to a teacher outside any job, on the same path as every sample: policy first, then extract, decide,
-// append, and only then the answer.
+// One question to a teacher outside any job, on the same path as every sample: policy first, then extract,
+// decide, append, and only then the answer.
 #ifndef SERVICES_JOBS_ASK_H_
 #define SERVICES_JOBS_ASK_H_
 
@@ -26,10 +26,10 @@ class Asker {
   // `place` outlives the asker.
   explicit Asker(Workplace& place) : place_(place) {}
 
-  // Asks, records and answers. FailedPrecondition: policy denies the teacher (POLICY_DENIED, nothing was sent), or this
-  // request was answered by an earlier process and its text is only in the ledger. InvalidArgument with
-  // REQUEST_ID_REUSED. NotFound: no such teacher. Other errors are the peers'; ask again with the same request id.
-  // `given_up` is asked while a peer is waited for: true when the caller has gone.
+  // Asks, records and answers. FailedPrecondition: policy denies the teacher (POLICY_DENIED, nothing was
+  // sent), or this request was answered by an earlier process and its text is only in the ledger.
+  // InvalidArgument with REQUEST_ID_REUSED. NotFound: no such teacher. Other errors are the peers'; ask again
+  // with the same request id. `given_up` is asked while a peer is waited for: true when the caller has gone.
   absl::StatusOr<v1::AskTeacherResponse> Ask(const v1::AskTeacherRequest& request, StopSignal& stop,
                                              const std::function<bool()>& given_up);
 

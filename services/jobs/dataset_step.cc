@@ -16,10 +16,12 @@ absl::StatusOr<StepEnd> NothingAllowed(JobContext& job, const v1::JobRecord& rec
   request.set_job_uid(record.job().uid());
   auto counts = job.Ask("ledger", *job.place().peers->ledger, &LedgerStub::CountSamples, request);
   if (!counts.ok()) return counts.status();
-  const std::string numbers = std::to_string(counts->asked()) + " samples: " + std::to_string(counts->denied()) +
-                              " denied, " + std::to_string(counts->review()) + " in review";
+  const std::string numbers = std::to_string(counts->asked()) +
+                              " samples: " + std::to_string(counts->denied()) + " denied, " +
+                              std::to_string(counts->review()) + " in review";
   if (counts->review() == 0) {
-    return services::WithReason(absl::FailedPreconditionError("no sample may be trained on; " + numbers), DATASET_EMPTY);
+    return services::WithReason(absl::FailedPreconditionError("no sample may be trained on; " + numbers),
+                                DATASET_EMPTY);
   }
   auto changed = job.Change("a person must decide", [&](v1::JobRecord& stored) {
     Advance(stored, v1::JobRecord::STAGE_DATASET, v1::Job::STATE_AWAITING_REVIEW);
@@ -39,12 +41,14 @@ absl::StatusOr<StepEnd> FreezeDataset(JobContext& job, const v1::JobRecord& reco
   request.set_job(job.name());
   request.set_job_uid(record.job().uid());
   request.set_request_id(MilestoneRequestId("dataset", record.job().uid()));
-  auto entry = job.Ask("ledger", *job.place().peers->ledger, &LedgerStub::CreateDataset, request, kDatasetDeadline);
+  auto entry =
+      job.Ask("ledger", *job.place().peers->ledger, &LedgerStub::CreateDataset, request, kDatasetDeadline);
   if (!entry.ok()) {
     if (absl::IsFailedPrecondition(entry.status())) return NothingAllowed(job, record);
     return entry.status();
   }
-  if (entry->statements_size() != 1) return absl::InternalError("the ledger's DATASET entry does not hold one statement");
+  if (entry->statements_size() != 1)
+    return absl::InternalError("the ledger's DATASET entry does not hold one statement");
   auto statement = ledger::DatasetStatement::Parse(entry->statements(0).statement());
   if (!statement.ok()) {
     return absl::InternalError("the ledger's DATASET statement cannot be read: " +

@@ -163,7 +163,9 @@ class Extraction {
         now = progress_;
       }
       if (!written.ok()) continue;  // the workers end by themselves: the signal is up
-      written = job_.Change("", [&](v1::JobRecord& stored) { *stored.mutable_job()->mutable_progress() = now; }).status();
+      written =
+          job_.Change("", [&](v1::JobRecord& stored) { *stored.mutable_job()->mutable_progress() = now; })
+              .status();
     }
     return written;
   }
@@ -192,8 +194,8 @@ class Extraction {
     for (int errors = 0;; ++todo.attempt) {
       if (job_.stop().raised()) return absl::CancelledError("stopped");
       if (auto status = WriteIntent(todo, ""); !status.ok()) return status;
-      auto answer = CallOnce(job_.stop(), *job_.place().peers->teacher, &TeacherStub::Extract, RequestFor(todo),
-                             kExtractDeadline);
+      auto answer = CallOnce(job_.stop(), *job_.place().peers->teacher, &TeacherStub::Extract,
+                             RequestFor(todo), kExtractDeadline);
       if (answer.ok()) return RecordAnswer(*answer);
       if (job_.stop().aborted()) return answer.status();
       const absl::Status& failure = answer.status();
@@ -249,12 +251,16 @@ class Extraction {
     RecordOptions options;
     options.project = job_.project();
     options.pauses = job_.place().patience.pauses;
-    options.waiting = [this](std::string_view peer, const absl::Status& status) { job_.Waiting(peer, status); };
-    options.before_append = [&](const ledger::DecisionStatement& decision, const ledger::CaptureStatement& capture) {
+    options.waiting = [this](std::string_view peer, const absl::Status& status) {
+      job_.Waiting(peer, status);
+    };
+    options.before_append = [&](const ledger::DecisionStatement& decision,
+                                const ledger::CaptureStatement& capture) {
       return KeepWhatReleaseNeeds(decision, capture, answer);
     };
-    auto recorded = Record(*job_.place().peers, *job_.place().packs, job_.stop(), answer,
-                           FactsOf(record_.teacher(), record_.job().spec(), "scripted", job_.place().now()), options);
+    auto recorded =
+        Record(*job_.place().peers, *job_.place().packs, job_.stop(), answer,
+               FactsOf(record_.teacher(), record_.job().spec(), "scripted", job_.place().now()), options);
     if (!recorded.ok()) return recorded.status();
     std::lock_guard lock(mutex_);
     dirty_ = true;
@@ -267,21 +273,24 @@ class Extraction {
     return absl::OkStatus();
   }
 
-  // Duties and tokenizer of a sample are durable before the sample is, so that no crash can lose one. Both change once
-  // or twice in a job.
-  absl::Status KeepWhatReleaseNeeds(const ledger::DecisionStatement& decision, const ledger::CaptureStatement& capture,
+  // Duties and tokenizer of a sample are durable before the sample is, so that no crash can lose one. Both
+  // change once or twice in a job.
+  absl::Status KeepWhatReleaseNeeds(const ledger::DecisionStatement& decision,
+                                    const ledger::CaptureStatement& capture,
                                     const teacher::v1::ExtractResponse& answer) {
     std::lock_guard lock(duties_mutex_);
     std::vector<v1::Obligation> fresh;
     if (decision.effect == "allow") {
       for (const ledger::DecidedObligation& duty : decision.obligations) {
-        if (v1::Obligation proto = ToProto(duty); duties_.count(KeyOf(proto)) == 0) fresh.push_back(std::move(proto));
+        if (v1::Obligation proto = ToProto(duty); duties_.count(KeyOf(proto)) == 0)
+          fresh.push_back(std::move(proto));
       }
     }
     v1::Tokenizer tokenizer;
     if (!tokenizer_known_ && !capture.tokenizer_sha256.empty()) {
       teacher::v1::SamplePayload payload;
-      if (!payload.ParseFromString(answer.payload())) return absl::InternalError("the teacher's payload does not parse");
+      if (!payload.ParseFromString(answer.payload()))
+        return absl::InternalError("the teacher's payload does not parse");
       tokenizer.set_sha256(payload.trace().tokenizer_sha256());
       tokenizer.set_vocabulary_size(payload.trace().vocabulary_size());
     }
@@ -346,6 +355,8 @@ class Extraction {
 
 }  // namespace
 
-absl::StatusOr<StepEnd> Extract(JobContext& job, const v1::JobRecord& record) { return Extraction(job, record).Run(); }
+absl::StatusOr<StepEnd> Extract(JobContext& job, const v1::JobRecord& record) {
+  return Extraction(job, record).Run();
+}
 
 }  // namespace retort::jobs

@@ -23,7 +23,8 @@ absl::StatusOr<v1::JobRecord> JobContext::Change(std::string_view event,
 
 void JobContext::Waiting(std::string_view peer, const absl::Status& status) {
   std::string message;
-  if (!status.ok()) message = "waiting for the " + std::string(peer) + " service: " + std::string(status.message());
+  if (!status.ok())
+    message = "waiting for the " + std::string(peer) + " service: " + std::string(status.message());
   std::lock_guard lock(waiting_mutex_);
   if (message == waiting_for_) return;
   waiting_for_ = message;

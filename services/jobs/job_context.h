@@ -23,9 +23,9 @@ namespace retort::jobs {
 // How often things are tried before a job is given up.
 struct Patience {
   Pauses pauses;
-  int sample_tries = 3;           // calls for one prompt whose answers are errors
-  int failed_samples_max = 8;     // prompts given up one after another, without an answer in between
-  int failed_launches_max = 10;   // ends of a trainer without a new checkpoint in between
+  int sample_tries = 3;          // calls for one prompt whose answers are errors
+  int failed_samples_max = 8;    // prompts given up one after another, without an answer in between
+  int failed_launches_max = 10;  // ends of a trainer without a new checkpoint in between
 };
 
 // Lives as long as the runner; shared by all jobs.
@@ -43,9 +43,9 @@ struct Workplace {
 
 // How a step of a job ended, when it did not fail.
 enum class StepEnd {
-  kNext,       // the stage has changed, or a cancellation is to be carried out
-  kParked,     // the job waits for a person
-  kShutDown,   // the server stops; the job is as it was
+  kNext,      // the stage has changed, or a cancellation is to be carried out
+  kParked,    // the job waits for a person
+  kShutDown,  // the server stops; the job is as it was
 };
 
 class JobContext {
@@ -57,9 +57,10 @@ class JobContext {
   const std::string& name() const { return name_; }
   const std::string& project() const { return project_; }
 
-  // Changes the job's record (JobStore::Change), and waits while the database cannot write. Cancelled once the signal is
-  // aborted, and then nothing is written.
-  absl::StatusOr<v1::JobRecord> Change(std::string_view event, const std::function<void(v1::JobRecord&)>& change);
+  // Changes the job's record (JobStore::Change), and waits while the database cannot write. Cancelled once
+  // the signal is aborted, and then nothing is written.
+  absl::StatusOr<v1::JobRecord> Change(std::string_view event,
+                                       const std::function<void(v1::JobRecord&)>& change);
 
   // Says on the job whom it waits for; OK takes the message back. Called from any thread.
   void Waiting(std::string_view peer, const absl::Status& status);
@@ -83,8 +84,8 @@ class JobContext {
   std::string waiting_for_;  // what the job says now
 };
 
-// Sets stage and state, unless the job is being cancelled: then only the stage, and the runner carries the cancellation
-// out. Clears reason and message.
+// Sets stage and state, unless the job is being cancelled: then only the stage, and the runner carries the
+// cancellation out. Clears reason and message.
 void Advance(v1::JobRecord& record, v1::JobRecord::Stage stage, v1::Job::State state);
 
 // The state in which a job of this stage is worked on.

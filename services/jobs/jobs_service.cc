@@ -30,13 +30,14 @@ constexpr std::chrono::milliseconds kLookEvery(500);  // at a watcher's connecti
 constexpr size_t kPieceBytes = 1 << 20;
 
 bool IsTerminal(v1::Job::State state) {
-  return state == v1::Job::STATE_SUCCEEDED || state == v1::Job::STATE_FAILED || state == v1::Job::STATE_CANCELLED;
+  return state == v1::Job::STATE_SUCCEEDED || state == v1::Job::STATE_FAILED ||
+         state == v1::Job::STATE_CANCELLED;
 }
 
 absl::Status WrongState(const v1::Job& job, const std::string& wanted) {
   const std::string state = v1::Job::State_Name(job.state());
-  return WithReason(absl::FailedPreconditionError(job.name() + " is " + state + ", wanted " + wanted), JOB_STATE,
-                    {{"name", job.name()}, {"state", state}});
+  return WithReason(absl::FailedPreconditionError(job.name() + " is " + state + ", wanted " + wanted),
+                    JOB_STATE, {{"name", job.name()}, {"state", state}});
 }
 
 absl::Status CheckEtag(const v1::Job& job, const std::string& etag) {
@@ -64,8 +65,8 @@ v1::JobRecord NewRecord(const v1::CreateJobRequest& request) {
   *job.mutable_spec() = request.spec();
   job.set_state(v1::Job::STATE_QUEUED);
   job.mutable_progress()->set_samples_total(request.spec().prompts_size());
-  for (auto set : {&v1::JobEntries::set_preflight, &v1::JobEntries::set_dataset, &v1::JobEntries::set_training_finish,
-                   &v1::JobEntries::set_release}) {
+  for (auto set : {&v1::JobEntries::set_preflight, &v1::JobEntries::set_dataset,
+                   &v1::JobEntries::set_training_finish, &v1::JobEntries::set_release}) {
     (job.mutable_entries()->*set)(-1);
   }
   return record;
@@ -113,7 +114,8 @@ struct JobsService::Impl {
     if (request.validate_only()) {
       StopSignal stop;
       const v1::Job& job = record.job();
-      if (auto allowed = CheckJob(options.peers, stop, job.name(), job.uid(), job.spec(), options.now()); !allowed.ok()) {
+      if (auto allowed = CheckJob(options.peers, stop, job.name(), job.uid(), job.spec(), options.now());
+          !allowed.ok()) {
         return allowed;
       }
       *response = job;
@@ -153,6 +155,7 @@ struct JobsService::Impl {
     if (!before.ok()) return before.status();
     const std::string project = request.name().substr(0, request.name().find("/jobs/"));
     const RequestKey key{project, "ResumeJob", request.request_id(), RequestHash(request)};
+    if (auto owned = CheckOwnsStudent(before->job()); !owned.ok()) return owned;
     if (CanGoOn(*before)) {
       // Prompts that were given up are asked again. Harmless when the change below is refused.
       if (auto forgiven = ForgetFailures(before->job().uid()); !forgiven.ok()) return forgiven;
@@ -162,7 +165,8 @@ struct JobsService::Impl {
         [&](v1::JobRecord& stored) {
           if (auto newest = CheckEtag(stored.job(), request.etag()); !newest.ok()) return newest;
           if (!CanGoOn(stored)) {
-            return WrongState(stored.job(), "STATE_AWAITING_REVIEW, or STATE_FAILED for a reason that can pass");
+            return WrongState(stored.job(),
+                              "STATE_AWAITING_REVIEW, or STATE_FAILED for a reason that can pass");
           }
           stored.set_failed_launches(0);
           Advance(stored, stored.stage(), StateOf(stored.stage()));
@@ -172,6 +176,18 @@ struct JobsService::Impl {
     if (!record.ok()) return record.status();
     runner->Add(request.name());
     return Fill(record->job(), response);
+  }
+
+  // While a job was failed, another may have been given its student's name.
+  absl::Status CheckOwnsStudent(const v1::Job& job) const {
+    if (job.spec().student().name().empty()) return absl::OkStatus();
+    const std::string student =
+        job.name().substr(0, job.name().find("/jobs/")) + "/students/" + job.spec().student().name();
+    auto owner = store->JobOfStudent(student);
+    if (!owner.ok()) return owner.status();
+    if (*owner == job.name()) return absl::OkStatus();
+    return WithReason(absl::AlreadyExistsError(student + " now belongs to " + *owner), ALREADY_EXISTS,
+                      {{"name", student}, {"job", *owner}});
   }
 
   absl::Status ForgetFailures(const std::string& uid) {
@@ -210,7 +226,9 @@ struct JobsService::Impl {
                      grpc::ServerWriter<v1::WatchJobResponse>& writer) {
     if (auto valid = Validate(request); !valid.ok()) return valid;
     const Seat seat(watchers, options.watchers_max);
-    if (!seat.granted()) return absl::ResourceExhaustedError("too many watchers, at most " + std::to_string(options.watchers_max));
+    if (!seat.granted())
+      return absl::ResourceExhaustedError("too many watchers, at most " +
+                                          std::to_string(options.watchers_max));
     auto record = store->Read(request.name());
     if (!record.ok()) return record.status();
     const std::string uid = record->job().uid();
@@ -244,7 +262,8 @@ struct JobsService::Impl {
       if (!events->empty()) continue;
       if (IsTerminal(state)) return absl::OkStatus();
       if (context.IsCancelled()) return absl::CancelledError("the watcher has gone");
-      if (stopping) return absl::UnavailableError("the server is stopping; watch again with the resume token");
+      if (stopping)
+        return absl::UnavailableError("the server is stopping; watch again with the resume token");
       if (std::chrono::steady_clock::now() - beat >= options.heartbeat) {
         v1::WatchJobResponse heartbeat;
         heartbeat.set_resume_token(WatchToken(uid, sent));
@@ -274,14 +293,16 @@ struct JobsService::Impl {
     return absl::OkStatus();
   }
 
-  absl::Status Download(const v1::DownloadStudentRequest& request, grpc::ServerWriter<v1::StudentFile>& writer) {
+  absl::Status Download(const v1::DownloadStudentRequest& request,
+                        grpc::ServerWriter<v1::StudentFile>& writer) {
     if (auto valid = Validate(request); !valid.ok()) return valid;
     auto owner = store->JobOfStudent(request.name());
     if (!owner.ok()) return owner.status();
     auto record = store->Read(*owner);
     if (!record.ok()) return record.status();
     if (record->job().student() != request.name()) {
-      return WithReason(absl::NotFoundError(request.name() + " is not released yet; " + *owner + " makes it"), NOT_FOUND);
+      return WithReason(absl::NotFoundError(request.name() + " is not released yet; " + *owner + " makes it"),
+                        NOT_FOUND);
     }
     auto release = ledger::ReleaseStatement::Parse(record->release().statement());
     if (!release.ok()) return absl::DataLossError("the stored release statement cannot be read");
@@ -303,12 +324,14 @@ struct JobsService::Impl {
       std::string& content = *piece.mutable_content();
       content.resize(static_cast<size_t>(std::min<int64_t>(left, kPieceBytes)));
       in.read(content.data(), static_cast<std::streamsize>(content.size()));
-      if (!in) return absl::DataLossError("released file " + file.path + " is missing or shorter than it was");
+      if (!in)
+        return absl::DataLossError("released file " + file.path + " is missing or shorter than it was");
       hasher.Update(content);
       left -= static_cast<int64_t>(content.size());
       piece.set_last(left == 0);
       if (left == 0 && ledger::HexEncode(hasher.Finish()) != file.sha256) {
-        return absl::DataLossError("released file " + file.path + " is not what was released; wanted sha256 " + file.sha256);
+        return absl::DataLossError("released file " + file.path +
+                                   " is not what was released; wanted sha256 " + file.sha256);
       }
       if (!writer.Write(piece)) return absl::CancelledError("the reader has gone");
       if (left == 0) return absl::OkStatus();
@@ -318,11 +341,14 @@ struct JobsService::Impl {
 
 JobsService::JobsService(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-JobsService::~JobsService() { Stop(std::chrono::milliseconds(0)); }
+JobsService::~JobsService() {
+  Stop(std::chrono::milliseconds(0));
+}
 
 absl::StatusOr<std::unique_ptr<JobsService>> JobsService::Open(JobsServiceOptions options) {
   if (options.data_dir.empty()) return absl::InvalidArgumentError("data_dir: wanted a directory");
-  if (options.signing_key == nullptr) return absl::InvalidArgumentError("signing_key: wanted the key of the jobs role");
+  if (options.signing_key == nullptr)
+    return absl::InvalidArgumentError("signing_key: wanted the key of the jobs role");
   if (!options.peers.teacher || !options.peers.policy || !options.peers.ledger) {
     return absl::InvalidArgumentError("peers: wanted stubs of teacher, policy and ledger");
   }
@@ -351,7 +377,9 @@ absl::StatusOr<std::unique_ptr<JobsService>> JobsService::Open(JobsServiceOption
   return std::unique_ptr<JobsService>(new JobsService(std::move(impl)));
 }
 
-absl::Status JobsService::Start() { return impl_->runner->Start(); }
+absl::Status JobsService::Start() {
+  return impl_->runner->Start();
+}
 
 void JobsService::Stop(std::chrono::milliseconds grace) {
   impl_->stopping = true;
@@ -361,7 +389,8 @@ void JobsService::Stop(std::chrono::milliseconds grace) {
   for (StopSignal* stop : impl_->asking) stop->Raise(StopSignal::Kind::kAbort);
 }
 
-grpc::Status JobsService::CreateJob(grpc::ServerContext*, const v1::CreateJobRequest* request, v1::Job* response) {
+grpc::Status JobsService::CreateJob(grpc::ServerContext*, const v1::CreateJobRequest* request,
+                                    v1::Job* response) {
   return ToGrpcStatus(impl_->Create(*request, response));
 }
 
@@ -377,11 +406,13 @@ grpc::Status JobsService::ListJobs(grpc::ServerContext*, const v1::ListJobsReque
   return ToGrpcStatus(impl_->List(*request, response));
 }
 
-grpc::Status JobsService::CancelJob(grpc::ServerContext*, const v1::CancelJobRequest* request, v1::Job* response) {
+grpc::Status JobsService::CancelJob(grpc::ServerContext*, const v1::CancelJobRequest* request,
+                                    v1::Job* response) {
   return ToGrpcStatus(impl_->Cancel(*request, response));
 }
 
-grpc::Status JobsService::ResumeJob(grpc::ServerContext*, const v1::ResumeJobRequest* request, v1::Job* response) {
+grpc::Status JobsService::ResumeJob(grpc::ServerContext*, const v1::ResumeJobRequest* request,
+                                    v1::Job* response) {
   return ToGrpcStatus(impl_->Resume(*request, response));
 }
 

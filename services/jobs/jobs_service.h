@@ -1,5 +1,5 @@
-// The jobs service: takes distillation jobs and carries each through preflight, extraction, dataset, training,
-// evaluation and release, durable at every step.
+// The jobs service: takes distillation jobs and carries each through preflight, extraction, dataset,
+// training, evaluation and release, durable at every step.
 //
 //   auto service = JobsService::Open({.data_dir = data_dir / "jobs", .peers = std::move(peers), ...});
 //   ... register service->get() with an EdgeServer; then:
@@ -27,13 +27,14 @@
 namespace retort::jobs {
 
 struct JobsServiceOptions {
-  // Directory of this role alone: db/ holds the database, runs/ the training runs, students/ what was released.
+  // Directory of this role alone: db/ holds the database, runs/ the training runs, students/ what was
+  // released.
   std::filesystem::path data_dir;
   Peers peers;
   // Signs POLICY_PACK and RELEASE statements. Must outlive the service.
   const ledger::SigningKey* signing_key = nullptr;
-  // Files LICENSE.<name> that the operator supplies for releases whose terms ask for a copy of a licence; empty means
-  // data_dir/licences.
+  // Files LICENSE.<name> that the operator supplies for releases whose terms ask for a copy of a licence;
+  // empty means data_dir/licences.
   std::filesystem::path licences_dir;
   // How retort-train is started; unused by jobs that only extract.
   TrainerProgram trainer;
@@ -49,26 +50,30 @@ struct JobsServiceOptions {
 
 class JobsService final : public v1::JobsService::Service {
  public:
-  // Opens the state. FailedPrecondition when another process holds it, DataLoss when it is corrupt, Unavailable when
-  // the directory cannot be written, InvalidArgument when a required option is missing.
+  // Opens the state. FailedPrecondition when another process holds it, DataLoss when it is corrupt,
+  // Unavailable when the directory cannot be written, InvalidArgument when a required option is missing.
   static absl::StatusOr<std::unique_ptr<JobsService>> Open(JobsServiceOptions options);
   ~JobsService() override;
 
-  // Begins to work on the jobs that have not ended. Peers need not be up yet: jobs wait for them. DataLoss or Unavailable
-  // when the stored jobs cannot be read.
+  // Begins to work on the jobs that have not ended. Peers need not be up yet: jobs wait for them. DataLoss or
+  // Unavailable when the stored jobs cannot be read.
   absl::Status Start();
 
-  // Ends all work within about `grace`: calls in flight may finish, then they are cancelled; a trainer is asked to
-  // stop at its next checkpoint and killed after that. Nothing is lost: the next Start goes on. Ends watches. Called by
-  // the destructor with no grace.
+  // Ends all work within about `grace`: calls in flight may finish, then they are cancelled; a trainer is
+  // asked to stop at its next checkpoint and killed after that. Nothing is lost: the next Start goes on. Ends
+  // watches. Called by the destructor with no grace.
   void Stop(std::chrono::milliseconds grace);
 
-  grpc::Status CreateJob(grpc::ServerContext* context, const v1::CreateJobRequest* request, v1::Job* response) override;
-  grpc::Status GetJob(grpc::ServerContext* context, const v1::GetJobRequest* request, v1::Job* response) override;
+  grpc::Status CreateJob(grpc::ServerContext* context, const v1::CreateJobRequest* request,
+                         v1::Job* response) override;
+  grpc::Status GetJob(grpc::ServerContext* context, const v1::GetJobRequest* request,
+                      v1::Job* response) override;
   grpc::Status ListJobs(grpc::ServerContext* context, const v1::ListJobsRequest* request,
                         v1::ListJobsResponse* response) override;
-  grpc::Status CancelJob(grpc::ServerContext* context, const v1::CancelJobRequest* request, v1::Job* response) override;
-  grpc::Status ResumeJob(grpc::ServerContext* context, const v1::ResumeJobRequest* request, v1::Job* response) override;
+  grpc::Status CancelJob(grpc::ServerContext* context, const v1::CancelJobRequest* request,
+                         v1::Job* response) override;
+  grpc::Status ResumeJob(grpc::ServerContext* context, const v1::ResumeJobRequest* request,
+                         v1::Job* response) override;
   grpc::Status WatchJob(grpc::ServerContext* context, const v1::WatchJobRequest* request,
                         grpc::ServerWriter<v1::WatchJobResponse>* writer) override;
   grpc::Status AskTeacher(grpc::ServerContext* context, const v1::AskTeacherRequest* request,

@@ -71,7 +71,8 @@ class LineReader {
   if (getppid() != parent) _exit(kExecFailed);  // the parent went before the line above
   const int null = open("/dev/null", O_RDONLY);
   if (null < 0 || dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) _exit(kExecFailed);
-  syscall(SYS_close_range, 3u, ~0u, 0u);  // sockets and databases of the server are none of the child's business
+  syscall(SYS_close_range, 3u, ~0u,
+          0u);  // sockets and databases of the server are none of the child's business
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -93,6 +94,10 @@ ProgramEnd Attend(const ProgramRun& run, pid_t child, Descriptor out) {
       end.stopped = true;
       kill(child, SIGTERM);
       kill_at = Clock::now() + run.grace;
+    }
+    if (run.must_stop && run.must_stop()) {
+      end.stopped = true;
+      kill_at = Clock::time_point::min();
     }
     if (Clock::now() >= kill_at) kill(child, SIGKILL);
     if (open) {

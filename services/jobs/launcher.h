@@ -1,8 +1,8 @@
 // A child process whose standard output is read line by line: how retort-train is run on this machine.
 //
-// The child dies with its parent (PR_SET_PDEATHSIG), so that a killed server leaves no trainer behind that would
-// write into a run folder beside its successor. That signal is tied to the thread that forks: RunProgram forks on, and
-// does not return from, the calling thread while the child lives, whatever happens.
+// The child dies with its parent (PR_SET_PDEATHSIG), so that a killed server leaves no trainer behind that
+// would write into a run folder beside its successor. That signal is tied to the thread that forks:
+// RunProgram forks on, and does not return from, the calling thread while the child lives, whatever happens.
 //
 // The child inherits the environment and no descriptor but its three standard ones.
 #ifndef SERVICES_JOBS_LAUNCHER_H_
@@ -29,22 +29,24 @@ struct ProgramRun {
   // Asked every 100 ms or after each line; when true the child gets SIGTERM, and SIGKILL after `grace`.
   std::function<bool()> should_stop;
   std::chrono::milliseconds grace = std::chrono::seconds(20);
+  // Asked together with should_stop; when true the child gets SIGKILL at once. May be empty.
+  std::function<bool()> must_stop;
   // Called on the calling thread for each line, without its newline.
   std::function<void(std::string_view line)> on_line;
 };
 
 // How a child ended.
 struct ProgramEnd {
-  int exit_code = 0;  // when signal is 0
-  int signal = 0;     // that ended it
+  int exit_code = 0;     // when signal is 0
+  int signal = 0;        // that ended it
   bool stopped = false;  // should_stop had said so
 
   // "exit code 3", "signal 9 (Killed)"
   std::string Describe() const;
 };
 
-// Runs the program to its end. NotFound when it is not there or not executable; FailedPrecondition when stderr_path
-// cannot be written; Unavailable when the system has no process or pipe left.
+// Runs the program to its end. NotFound when it is not there or not executable; FailedPrecondition when
+// stderr_path cannot be written; Unavailable when the system has no process or pipe left.
 absl::StatusOr<ProgramEnd> RunProgram(const ProgramRun& run);
 
 }  // namespace retort::jobs

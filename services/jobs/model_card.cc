@@ -11,7 +11,8 @@ const char* Remote(const teacher::v1::Teacher& teacher) {
 }
 
 void Front(std::ostringstream& out, const v1::JobRecord& record) {
-  out << "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- distillation\n- mixture-of-experts\n"
+  out << "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- distillation\n- "
+         "mixture-of-experts\n"
       << "- retort\nmodel_name: " << record.job().spec().student().name() << "\n---\n\n";
 }
 
@@ -48,22 +49,28 @@ std::string ModelCard(const v1::JobRecord& record, const v1::FinishedRun& run, c
       << job.progress().student_parameters() << " parameters, " << job.progress().student_active_parameters()
       << " of them used per token), trained from scratch on answers of `" << teacher.model() << "`.\n\n"
       << "## Teacher\n\n"
-      << "- Model: `" << teacher.model() << "` of " << teacher.provider() << ", reached through " << Remote(teacher) << "\n";
-  if (!teacher.weights_sha256().empty()) out << "- SHA-256 of its weights: `" << teacher.weights_sha256() << "`\n";
+      << "- Model: `" << teacher.model() << "` of " << teacher.provider() << ", reached through "
+      << Remote(teacher) << "\n";
+  if (!teacher.weights_sha256().empty())
+    out << "- SHA-256 of its weights: `" << teacher.weights_sha256() << "`\n";
   out << "- Terms: decided by the policy packs in the log, rule by rule, for the job and for every sample\n\n"
       << "## Data\n\n"
       << "- Samples trained on: " << record.dataset().train_samples() << "\n"
       << "- Samples held out for evaluation: " << record.dataset().held_out_samples() << "\n"
-      << "- Samples excluded (denied, in review, or answered twice): " << record.dataset().excluded_samples() << "\n"
-      << "- Licence of the prompts: " << (spec.prompt_licence().empty() ? "not stated" : spec.prompt_licence()) << "\n\n";
+      << "- Samples excluded (denied, in review, or answered twice): " << record.dataset().excluded_samples()
+      << "\n"
+      << "- Licence of the prompts: "
+      << (spec.prompt_licence().empty() ? "not stated" : spec.prompt_licence()) << "\n\n";
   Quality(out, record);
   out << "## Provenance\n\n"
       << "Log `" << log_origin << "`, job `" << job.name() << "`, uid `" << job.uid() << "`.\n\n"
       << "| milestone | entry |\n| --- | --- |\n"
       << "| policy's decision about the job | " << job.entries().preflight() << " |\n"
       << "| dataset | " << job.entries().dataset() << " |\n"
-      << "| end of the training run `" << run.run() << "`, " << run.step() << " steps | " << run.entry() << " |\n\n"
-      << "Checkpoint digest of these weights: `" << run.checkpoint_digest() << "`. The release entry that follows names "
+      << "| end of the training run `" << run.run() << "`, " << run.step() << " steps | " << run.entry()
+      << " |\n\n"
+      << "Checkpoint digest of these weights: `" << run.checkpoint_digest()
+      << "`. The release entry that follows names "
       << "every file of this folder with its SHA-256; `retort audit verify` checks all of it offline.\n";
   if (!duties.empty()) out << "\n## Notices\n\n" << duties << (duties.back() == '\n' ? "" : "\n");
   return out.str();

@@ -24,7 +24,8 @@ absl::Status PackRegister::Ensure(StopSignal& stop, const std::string& project,
     lookup.add_request_ids(PackRequestId(project, pack.id, pack.version, pack.sha256));
   }
   if (unknown.empty()) return absl::OkStatus();
-  auto found = CallOnce(stop, *peers_.ledger, &ledger::v1::LedgerService::StubInterface::LookupRequests, lookup);
+  auto found =
+      CallOnce(stop, *peers_.ledger, &ledger::v1::LedgerService::StubInterface::LookupRequests, lookup);
   if (!found.ok()) return found.status();
   for (size_t i = 0; i < unknown.size(); ++i) {
     if (found->entries().count(lookup.request_ids(static_cast<int>(i))) == 0) {
@@ -35,7 +36,8 @@ absl::Status PackRegister::Ensure(StopSignal& stop, const std::string& project,
   return absl::OkStatus();
 }
 
-absl::Status PackRegister::Append(StopSignal& stop, const std::string& project, const ledger::PackReference& pack) {
+absl::Status PackRegister::Append(StopSignal& stop, const std::string& project,
+                                  const ledger::PackReference& pack) {
   policy::v1::GetPolicyRequest get;
   get.set_name(project + "/policies/" + pack.id);
   auto policy = CallOnce(stop, *peers_.policy, &policy::v1::PolicyService::StubInterface::GetPolicy, get);

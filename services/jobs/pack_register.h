@@ -1,8 +1,9 @@
-// Keeps the rule that every policy pack which a decision names is in the project's log before the decision is.
+// Keeps the rule that every policy pack which a decision names is in the project's log before the decision
+// is.
 //
-// An auditor computes decisions again from the packs in the log, so a decision whose packs are missing could never be
-// checked. Packs are appended as POLICY_PACK entries with their YAML as attachment, once per project and digest.
-// Thread-safe.
+// An auditor computes decisions again from the packs in the log, so a decision whose packs are missing could
+// never be checked. Packs are appended as POLICY_PACK entries with their YAML as attachment, once per project
+// and digest. Thread-safe.
 #ifndef SERVICES_JOBS_PACK_REGISTER_H_
 #define SERVICES_JOBS_PACK_REGISTER_H_
 
@@ -26,10 +27,11 @@ class PackRegister {
   // Both outlive the register.
   PackRegister(Peers& peers, const ledger::SigningKey& key);
 
-  // Appends those of `packs` that the log of projects/{project} does not have. OK when all are there. Unavailable when a
-  // peer is away, or when the policy service now holds another version of a pack than the decision names: both are for
-  // the caller to try again. Other errors are the peer's.
-  absl::Status Ensure(StopSignal& stop, const std::string& project, const std::vector<ledger::PackReference>& packs);
+  // Appends those of `packs` that the log of projects/{project} does not have. OK when all are there.
+  // Unavailable when a peer is away, or when the policy service now holds another version of a pack than the
+  // decision names: both are for the caller to try again. Other errors are the peer's.
+  absl::Status Ensure(StopSignal& stop, const std::string& project,
+                      const std::vector<ledger::PackReference>& packs);
 
  private:
   absl::Status Append(StopSignal& stop, const std::string& project, const ledger::PackReference& pack);

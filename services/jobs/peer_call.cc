@@ -8,7 +8,8 @@ bool IsAway(const absl::Status& status) {
     return services::ReasonOf(status) == LIMIT_EXCEEDED;
   }
   if (services::ReasonOf(status) == ERROR_REASON_UNSPECIFIED) {
-    // Our services name a reason with every error: one without comes from the connection, when a peer ends under a call.
+    // Our services name a reason with every error: one without comes from the connection, when a peer ends
+    // under a call.
     if (absl::IsCancelled(status) || absl::IsUnknown(status)) return true;
     if (absl::IsInternal(status)) return status.message().find("RST_STREAM") != std::string_view::npos;
   }

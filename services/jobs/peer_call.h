@@ -34,12 +34,15 @@ struct Pauses {
   }
 };
 
-// One unary call: `method` is a member of the stub's interface, for example &LedgerService::StubInterface::GetEntry.
-// Errors are the server's, with their reason; Cancelled when the signal was aborted.
+// One unary call: `method` is a member of the stub's interface, for example
+// &LedgerService::StubInterface::GetEntry. Errors are the server's, with their reason; Cancelled when the
+// signal was aborted.
 template <class Stub, class Request, class Response>
 absl::StatusOr<Response> CallOnce(StopSignal& stop, Stub& stub,
-                                  grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
-                                  const Request& request, std::chrono::milliseconds deadline = kCallDeadline) {
+                                  grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                               Response*),
+                                  const Request& request,
+                                  std::chrono::milliseconds deadline = kCallDeadline) {
   grpc::ClientContext context;
   services::SetDeadline(context, deadline);
   const StopSignal::Call call(stop, context);
@@ -50,13 +53,13 @@ absl::StatusOr<Response> CallOnce(StopSignal& stop, Stub& stub,
   return response;
 }
 
-// True when the service could not be reached, went away, or asks for another try: the status says nothing about the
-// request. What a teacher service says of its endpoint is not that.
+// True when the service could not be reached, went away, or asks for another try: the status says nothing
+// about the request. What a teacher service says of its endpoint is not that.
 bool IsAway(const absl::Status& status);
 
-// Repeats `call` while its service is away, with pauses, for ever: a job outlives any outage. Before each pause it tells
-// `waiting` the status; after one, when the call is through, OK. Only for calls that may be repeated.
-// Cancelled when the signal reaches `until` while it waits.
+// Repeats `call` while its service is away, with pauses, for ever: a job outlives any outage. Before each
+// pause it tells `waiting` the status; after one, when the call is through, OK. Only for calls that may be
+// repeated. Cancelled when the signal reaches `until` while it waits.
 template <class Response>
 absl::StatusOr<Response> CallUntilAnswered(StopSignal& stop, StopSignal::Kind until, const Pauses& pauses,
                                            const std::function<void(const absl::Status&)>& waiting,

@@ -1,5 +1,5 @@
-// The services that a job is carried through. Reached over gRPC even when the same process hosts them, so that there is
-// one path to test; tests put fakes behind the same stubs.
+// The services that a job is carried through. Reached over gRPC even when the same process hosts them, so
+// that there is one path to test; tests put fakes behind the same stubs.
 #ifndef SERVICES_JOBS_PEERS_H_
 #define SERVICES_JOBS_PEERS_H_
 

@@ -10,7 +10,8 @@ using LedgerStub = ledger::v1::LedgerService::StubInterface;
 using PolicyStub = policy::v1::PolicyService::StubInterface;
 using TeacherStub = teacher::v1::TeacherService::StubInterface;
 
-// Asks for the decision and stores it with the teacher that it is about: the same bytes are appended after a crash.
+// Asks for the decision and stores it with the teacher that it is about: the same bytes are appended after a
+// crash.
 absl::StatusOr<v1::JobRecord> Decide(JobContext& job, const v1::JobRecord& record) {
   teacher::v1::GetTeacherRequest get;
   get.set_name(job.project() + "/teachers/" + record.job().spec().teacher());
@@ -31,8 +32,9 @@ absl::StatusOr<v1::JobRecord> Decide(JobContext& job, const v1::JobRecord& recor
 absl::Status Refusal(const ledger::DecisionStatement& decision) {
   const bool denied = decision.effect == "deny";
   return services::WithReason(
-      absl::FailedPreconditionError((denied ? "policy denies this job: " : "policy asks for a review of this job: ") +
-                                    Explain(decision) + "; nothing was sent to the teacher"),
+      absl::FailedPreconditionError(
+          (denied ? "policy denies this job: " : "policy asks for a review of this job: ") +
+          Explain(decision) + "; nothing was sent to the teacher"),
       denied ? POLICY_DENIED : POLICY_REVIEW);
 }
 
@@ -71,7 +73,8 @@ absl::StatusOr<StepEnd> Preflight(JobContext& job, const v1::JobRecord& read) {
       job.stop(), StopSignal::Kind::kCancel, job.place().patience.pauses,
       [&](const absl::Status& status) { job.Waiting("policy or ledger", status); },
       [&]() -> absl::StatusOr<bool> {
-        if (auto status = job.place().packs->Ensure(job.stop(), job.project(), decision->packs); !status.ok()) {
+        if (auto status = job.place().packs->Ensure(job.stop(), job.project(), decision->packs);
+            !status.ok()) {
           return status;
         }
         return true;
@@ -84,11 +87,12 @@ absl::StatusOr<StepEnd> Preflight(JobContext& job, const v1::JobRecord& read) {
   auto entry = job.Ask("ledger", *job.place().peers->ledger, &LedgerStub::AppendEntry, append);
   if (!entry.ok()) return entry.status();
   const bool allowed = decision->effect == "allow";
-  auto changed = job.Change(
-      allowed ? "policy allows the job" : "policy refuses the job", [&](v1::JobRecord& stored) {
+  auto changed =
+      job.Change(allowed ? "policy allows the job" : "policy refuses the job", [&](v1::JobRecord& stored) {
         stored.mutable_job()->mutable_entries()->set_preflight(entry->index());
         if (allowed) {
-          for (const auto& obligation : decision->obligations) *stored.add_obligations() = ToProto(obligation);
+          for (const auto& obligation : decision->obligations)
+            *stored.add_obligations() = ToProto(obligation);
           Advance(stored, v1::JobRecord::STAGE_EXTRACTION, v1::Job::STATE_EXTRACTING);
         } else {
           auto* progress = stored.mutable_job()->mutable_progress();

@@ -1,5 +1,5 @@
-// The first step of a job: policy decides before anything is asked of the teacher, and what it decided is in the ledger
-// before the job goes on or ends.
+// The first step of a job: policy decides before anything is asked of the teacher, and what it decided is in
+// the ledger before the job goes on or ends.
 #ifndef SERVICES_JOBS_PREFLIGHT_H_
 #define SERVICES_JOBS_PREFLIGHT_H_
 
@@ -8,13 +8,14 @@
 
 namespace retort::jobs {
 
-// Allowed: kNext with the stage at EXTRACTION and entries.preflight set. Denied or in review: FailedPrecondition with
-// POLICY_DENIED or POLICY_REVIEW naming rules, clauses and missing facts; progress says how many prompts were never
-// sent. NotFound: the spec's teacher is not configured. Other errors are the peers'.
+// Allowed: kNext with the stage at EXTRACTION and entries.preflight set. Denied or in review:
+// FailedPrecondition with POLICY_DENIED or POLICY_REVIEW naming rules, clauses and missing facts; progress
+// says how many prompts were never sent. NotFound: the spec's teacher is not configured. Other errors are the
+// peers'.
 absl::StatusOr<StepEnd> Preflight(JobContext& job, const v1::JobRecord& record);
 
-// What policy would say about a job that is not created: OK, or the refusal that Preflight would give, or the peer's
-// error. Nothing is appended.
+// What policy would say about a job that is not created: OK, or the refusal that Preflight would give, or the
+// peer's error. Nothing is appended.
 absl::Status CheckJob(Peers& peers, StopSignal& stop, const std::string& job, const std::string& uid,
                       const v1::JobSpec& spec, std::chrono::system_clock::time_point now);
 

@@ -40,7 +40,8 @@ const v1::FinishedRun* ReleasedRun(const v1::JobRecord& record) {
 
 std::vector<policy::Obligation> DutiesOf(const v1::JobRecord& record) {
   std::vector<policy::Obligation> duties;
-  for (const v1::Obligation& duty : record.obligations()) duties.push_back(policy::FromStatement(FromProto(duty)));
+  for (const v1::Obligation& duty : record.obligations())
+    duties.push_back(policy::FromStatement(FromProto(duty)));
   return policy::UniteObligations({duties});
 }
 
@@ -77,8 +78,8 @@ absl::StatusOr<std::map<std::string, std::string>> Texts(JobContext& job, const 
   if (!unmet.empty()) {
     const policy::Obligation& duty = unmet.front().obligation;
     return services::WithReason(
-        absl::FailedPreconditionError("the release does not meet " + duty.kind + " of " + duty.pack + " " + duty.rule +
-                                      ": " + unmet.front().reason),
+        absl::FailedPreconditionError("the release does not meet " + duty.kind + " of " + duty.pack + " " +
+                                      duty.rule + ": " + unmet.front().reason),
         POLICY_DENIED, {{"pack", duty.pack}, {"rule", duty.rule}, {"obligation", duty.kind}});
   }
   return plan.files;
@@ -169,7 +170,8 @@ ledger::ReleaseStatement StatementOf(JobContext& job, const v1::JobRecord& recor
     statement.quality.push_back({quality.student(), Decimal(quality.kl()), Decimal(quality.agreement()),
                                  Decimal(quality.perplexity()), quality.tokens()});
   }
-  for (const policy::Obligation& duty : DutiesOf(record)) statement.obligations.push_back(policy::ToStatement(duty));
+  for (const policy::Obligation& duty : DutiesOf(record))
+    statement.obligations.push_back(policy::ToStatement(duty));
   return statement;
 }
 
@@ -196,7 +198,8 @@ fs::path StudentFolder(const fs::path& students_dir, const std::string& student)
   // projects/{project}/students/{student}
   const size_t project = student.find('/') + 1;
   const size_t project_end = student.find('/', project);
-  return students_dir / student.substr(project, project_end - project) / student.substr(student.rfind('/') + 1);
+  return students_dir / student.substr(project, project_end - project) /
+         student.substr(student.rfind('/') + 1);
 }
 
 absl::StatusOr<StepEnd> Release(JobContext& job, const v1::JobRecord& read) {

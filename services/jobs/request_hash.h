@@ -11,8 +11,8 @@
 
 namespace retort::jobs {
 
-// 32 bytes. Equal messages give equal hashes within one build of protobuf, which is all that a repeat needs: a hash that
-// differs after an upgrade makes a repeat fail with REQUEST_ID_REUSED, never a second effect.
+// 32 bytes. Equal messages give equal hashes within one build of protobuf, which is all that a repeat needs:
+// a hash that differs after an upgrade makes a repeat fail with REQUEST_ID_REUSED, never a second effect.
 template <class Request>
 std::string RequestHash(Request request) {
   request.clear_request_id();

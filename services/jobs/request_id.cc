@@ -8,7 +8,9 @@
 namespace retort::jobs {
 namespace {
 
-std::string Derived(const std::string& text) { return ledger::UuidFromDigest(ledger::Sha256(text)); }
+std::string Derived(const std::string& text) {
+  return ledger::UuidFromDigest(ledger::Sha256(text));
+}
 
 }  // namespace
 

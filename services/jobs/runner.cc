@@ -31,8 +31,8 @@ absl::StatusOr<StepEnd> RunStage(JobContext& job, const v1::JobRecord& record) {
 }
 
 bool IsResting(v1::Job::State state) {
-  return state == v1::Job::STATE_SUCCEEDED || state == v1::Job::STATE_FAILED || state == v1::Job::STATE_CANCELLED ||
-         state == v1::Job::STATE_AWAITING_REVIEW;
+  return state == v1::Job::STATE_SUCCEEDED || state == v1::Job::STATE_FAILED ||
+         state == v1::Job::STATE_CANCELLED || state == v1::Job::STATE_AWAITING_REVIEW;
 }
 
 void SetState(v1::JobRecord& record, v1::Job::State state, ErrorReason reason, const std::string& message) {
@@ -44,7 +44,8 @@ void SetState(v1::JobRecord& record, v1::Job::State state, ErrorReason reason, c
 
 // The reason that a job shows for an error without one.
 ErrorReason ReasonFor(const absl::Status& status) {
-  if (const ErrorReason reason = services::ReasonOf(status); reason != ERROR_REASON_UNSPECIFIED) return reason;
+  if (const ErrorReason reason = services::ReasonOf(status); reason != ERROR_REASON_UNSPECIFIED)
+    return reason;
   if (absl::IsUnavailable(status)) return PEER_UNAVAILABLE;
   if (absl::IsDataLoss(status)) return LEDGER_CORRUPT;
   return INTERNAL;
@@ -54,7 +55,9 @@ ErrorReason ReasonFor(const absl::Status& status) {
 
 JobRunner::JobRunner(Workplace& place, int active_jobs_max) : place_(place), threads_max_(active_jobs_max) {}
 
-JobRunner::~JobRunner() { Stop(std::chrono::milliseconds(0)); }
+JobRunner::~JobRunner() {
+  Stop(std::chrono::milliseconds(0));
+}
 
 absl::Status JobRunner::Start() {
   auto unfinished = place_.store->Unfinished();
@@ -80,7 +83,8 @@ void JobRunner::Add(const std::string& job) {
 void JobRunner::Cancel(const std::string& job) {
   {
     std::lock_guard lock(mutex_);
-    if (const auto active = active_.find(job); active != active_.end()) active->second->Raise(StopSignal::Kind::kCancel);
+    if (const auto active = active_.find(job); active != active_.end())
+      active->second->Raise(StopSignal::Kind::kCancel);
   }
   Add(job);
 }
@@ -123,10 +127,12 @@ void JobRunner::RunJob(const std::string& name, StopSignal& stop) {
     if (record.ok()) {
       if (IsResting(record->job().state())) return;
       if (record->job().state() == v1::Job::STATE_CANCELLING) {
-        problem = job.Change("cancelled", [](v1::JobRecord& stored) {
-                       SetState(stored, v1::Job::STATE_CANCELLED, ERROR_REASON_UNSPECIFIED,
-                                "what the teacher had answered is in the ledger");
-                     }).status();
+        problem = job.Change("cancelled",
+                             [](v1::JobRecord& stored) {
+                               SetState(stored, v1::Job::STATE_CANCELLED, ERROR_REASON_UNSPECIFIED,
+                                        "what the teacher had answered is in the ledger");
+                             })
+                      .status();
         if (problem.ok()) return;
       } else {
         auto end = RunStage(job, *record);
@@ -134,11 +140,13 @@ void JobRunner::RunJob(const std::string& name, StopSignal& stop) {
         if (end.ok()) return;
         if (stop.kind() >= StopSignal::Kind::kShutdown) return;
         if (stop.kind() == StopSignal::Kind::kCancel) continue;  // the record says CANCELLING
-        problem = job.Change("failed", [&](v1::JobRecord& stored) {
-                       const bool cancelling = stored.job().state() == v1::Job::STATE_CANCELLING;
-                       SetState(stored, cancelling ? v1::Job::STATE_CANCELLED : v1::Job::STATE_FAILED,
-                                ReasonFor(end.status()), std::string(end.status().message()));
-                     }).status();
+        problem = job.Change("failed",
+                             [&](v1::JobRecord& stored) {
+                               const bool cancelling = stored.job().state() == v1::Job::STATE_CANCELLING;
+                               SetState(stored, cancelling ? v1::Job::STATE_CANCELLED : v1::Job::STATE_FAILED,
+                                        ReasonFor(end.status()), std::string(end.status().message()));
+                             })
+                      .status();
         if (problem.ok()) return;
       }
     }

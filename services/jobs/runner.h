@@ -1,8 +1,8 @@
 // Works on jobs: takes each from the stage where it stands to its end, and after a restart from where it was.
 //
-// A fixed set of long-lived threads takes jobs in the order in which they were handed over; a job stays with its thread
-// until it ends, waits for a person, or the runner stops. Everything that a job has reached is in the store, so a runner
-// that is killed at any moment loses nothing but calls in flight.
+// A fixed set of long-lived threads takes jobs in the order in which they were handed over; a job stays with
+// its thread until it ends, waits for a person, or the runner stops. Everything that a job has reached is in
+// the store, so a runner that is killed at any moment loses nothing but calls in flight.
 #ifndef SERVICES_JOBS_RUNNER_H_
 #define SERVICES_JOBS_RUNNER_H_
 
@@ -29,17 +29,19 @@ class JobRunner {
   JobRunner(Workplace& place, int active_jobs_max);
   ~JobRunner();
 
-  // Starts the threads with every unfinished job of the store. DataLoss or Unavailable when the store cannot be read.
+  // Starts the threads with every unfinished job of the store. DataLoss or Unavailable when the store cannot
+  // be read.
   absl::Status Start();
 
   // Hands a job over that has work to do; nothing happens when it is being worked on already.
   void Add(const std::string& job);
 
-  // Tells the job's thread that the job, whose state is CANCELLING already, is to stop; a job that waits for a thread is
-  // carried out when its turn comes.
+  // Tells the job's thread that the job, whose state is CANCELLING already, is to stop; a job that waits for
+  // a thread is carried out when its turn comes.
   void Cancel(const std::string& job);
 
-  // Stops: nothing new is begun, calls in flight have `grace` to end and are then cancelled. Jobs keep their state.
+  // Stops: nothing new is begun, calls in flight have `grace` to end and are then cancelled. Jobs keep their
+  // state.
   void Stop(std::chrono::milliseconds grace);
 
  private:
@@ -51,7 +53,8 @@ class JobRunner {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::string> queue_;
-  std::map<std::string, std::unique_ptr<StopSignal>> active_;  // owned here for as long as the job is worked on
+  std::map<std::string, std::unique_ptr<StopSignal>>
+      active_;                   // owned here for as long as the job is worked on
   std::set<std::string> again_;  // handed over while active: looked at once more
   bool stopping_ = false;
   std::vector<std::thread> threads_;

@@ -18,8 +18,8 @@ absl::Status Unreadable(std::string_view what, const absl::Status& why) {
 }  // namespace
 
 absl::StatusOr<RecordedSample> Record(Peers& peers, PackRegister& packs, StopSignal& stop,
-                                      const teacher::v1::ExtractResponse& answer, const policy::v1::Facts& facts,
-                                      const RecordOptions& options) {
+                                      const teacher::v1::ExtractResponse& answer,
+                                      const policy::v1::Facts& facts, const RecordOptions& options) {
   auto waiting = [&](std::string_view peer) {
     return [&options, peer](const absl::Status& status) { options.waiting(peer, status); };
   };
@@ -32,15 +32,18 @@ absl::StatusOr<RecordedSample> Record(Peers& peers, PackRegister& packs, StopSig
   decide.set_salt(answer.salt());
   *decide.mutable_facts() = facts;
   ledger::DecisionStatement decision;
-  // The packs are registered with the decision that names them: if they change in between, a new decision is made.
+  // The packs are registered with the decision that names them: if they change in between, a new decision is
+  // made.
   auto decided = CallUntilAnswered<policy::v1::DecideResponse>(
-      stop, options.until, options.pauses, waiting("policy"), [&]() -> absl::StatusOr<policy::v1::DecideResponse> {
+      stop, options.until, options.pauses, waiting("policy"),
+      [&]() -> absl::StatusOr<policy::v1::DecideResponse> {
         auto response = CallOnce(stop, *peers.policy, &PolicyStub::DecideSample, decide);
         if (!response.ok()) return response;
         auto parsed = ledger::DecisionStatement::Parse(response->decision());
         if (!parsed.ok()) return Unreadable("the policy service's decision", parsed.status());
         decision = *std::move(parsed);
-        if (auto registered = packs.Ensure(stop, options.project, decision.packs); !registered.ok()) return registered;
+        if (auto registered = packs.Ensure(stop, options.project, decision.packs); !registered.ok())
+          return registered;
         return response;
       });
   if (!decided.ok()) return decided.status();
@@ -67,7 +70,8 @@ absl::StatusOr<RecordedSample> Record(Peers& peers, PackRegister& packs, StopSig
   RecordedSample recorded{decision.effect, -1, answer.completion_tokens()};
   if (entry.ok()) {
     recorded.entry = entry->index();
-  } else if (services::ReasonOf(entry.status()) != REQUEST_ID_REUSED && !absl::IsAlreadyExists(entry.status())) {
+  } else if (services::ReasonOf(entry.status()) != REQUEST_ID_REUSED &&
+             !absl::IsAlreadyExists(entry.status())) {
     return entry.status();
   }
   return recorded;

@@ -25,7 +25,8 @@ bool StopSignal::SleepUnless(Kind kind, std::chrono::milliseconds span) const {
   return changed_.wait_for(lock, span, [&] { return kind_ >= kind; });
 }
 
-StopSignal::Call::Call(StopSignal& signal, grpc::ClientContext& context) : signal_(signal), context_(context) {
+StopSignal::Call::Call(StopSignal& signal, grpc::ClientContext& context)
+    : signal_(signal), context_(context) {
   std::lock_guard lock(signal_.mutex_);
   signal_.calls_.insert(&context_);
   if (signal_.kind_ == Kind::kAbort) context_.TryCancel();

@@ -1,8 +1,8 @@
 // Tells the threads of one job to end, and ends the calls that they wait for.
 //
-// The kinds only rise. kCancel: a client cancelled; nothing new is begun, what is in flight is finished and recorded.
-// kShutdown: the server goes down; the same, but the job stays as it is. kAbort: now; calls in flight are cancelled and
-// nothing more is written. All functions are safe on any thread.
+// The kinds only rise. kCancel: a client cancelled; nothing new is begun, what is in flight is finished and
+// recorded. kShutdown: the server goes down; the same, but the job stays as it is. kAbort: now; calls in
+// flight are cancelled and nothing more is written. All functions are safe on any thread.
 #ifndef SERVICES_JOBS_STOP_SIGNAL_H_
 #define SERVICES_JOBS_STOP_SIGNAL_H_
 

@@ -31,12 +31,24 @@ uint64_t FromBigEndian(std::string_view text) {
   return value;
 }
 
-std::string JobKey(const std::string& name) { return "job/" + name; }
-std::string PromptsKey(const std::string& uid) { return "prompts/" + uid; }
-std::string StudentKey(const std::string& student) { return "student/" + student; }
-std::string EventPrefix(const std::string& uid) { return "event/" + uid + "/"; }
-std::string IntentPrefix(const std::string& uid) { return "intent/" + uid + "/"; }
-std::string OrderPrefix(const std::string& project) { return "order/" + project + "/"; }
+std::string JobKey(const std::string& name) {
+  return "job/" + name;
+}
+std::string PromptsKey(const std::string& uid) {
+  return "prompts/" + uid;
+}
+std::string StudentKey(const std::string& student) {
+  return "student/" + student;
+}
+std::string EventPrefix(const std::string& uid) {
+  return "event/" + uid + "/";
+}
+std::string IntentPrefix(const std::string& uid) {
+  return "intent/" + uid + "/";
+}
+std::string OrderPrefix(const std::string& project) {
+  return "order/" + project + "/";
+}
 std::string RequestRowKey(const RequestKey& request) {
   return "request/" + request.project + "/" + request.method + "/" + request.id;
 }
@@ -44,7 +56,9 @@ std::string EventKey(const std::string& uid, int64_t revision) {
   return EventPrefix(uid) + BigEndian(static_cast<uint64_t>(revision), 8);
 }
 
-std::string ProjectOf(const std::string& job_name) { return job_name.substr(0, job_name.find("/jobs/")); }
+std::string ProjectOf(const std::string& job_name) {
+  return job_name.substr(0, job_name.find("/jobs/"));
+}
 
 // The one translation of RocksDB's statuses.
 absl::Status FromRocks(const rocksdb::Status& status, const std::string& what) {
@@ -71,7 +85,8 @@ bool EndedWithoutStudent(v1::Job::State state) {
 }
 
 bool HasWork(v1::Job::State state) {
-  return state != v1::Job::STATE_SUCCEEDED && !EndedWithoutStudent(state) && state != v1::Job::STATE_AWAITING_REVIEW;
+  return state != v1::Job::STATE_SUCCEEDED && !EndedWithoutStudent(state) &&
+         state != v1::Job::STATE_AWAITING_REVIEW;
 }
 
 }  // namespace
@@ -89,7 +104,8 @@ struct JobStore::Impl {
     rocksdb::WriteOptions options;
     options.sync = true;
     const rocksdb::Status status = db->Write(options, &batch);
-    // After a full disk the database stays read-only until it is told to go on; the next write then finds out.
+    // After a full disk the database stays read-only until it is told to go on; the next write then finds
+    // out.
     if (!status.ok() && !status.IsCorruption()) db->Resume().PermitUncheckedError();
     return FromRocks(status, "jobs database, write");
   }
@@ -233,13 +249,16 @@ absl::StatusOr<std::optional<v1::Job>> JobStore::AnswerOf(const RequestKey& requ
   auto answer = Parsed<v1::AnsweredRequest>(**bytes, "request " + request.id);
   if (!answer.ok()) return answer.status();
   if (answer->request_sha256() != request.sha256) {
-    return WithReason(absl::InvalidArgumentError("request_id: " + request.id + " was used before with another body"),
-                      REQUEST_ID_REUSED, {{"request_id", request.id}});
+    return WithReason(
+        absl::InvalidArgumentError("request_id: " + request.id + " was used before with another body"),
+        REQUEST_ID_REUSED, {{"request_id", request.id}});
   }
   return std::optional<v1::Job>(answer->job());
 }
 
-absl::StatusOr<v1::JobRecord> JobStore::Read(const std::string& name) const { return impl_->Read(name); }
+absl::StatusOr<v1::JobRecord> JobStore::Read(const std::string& name) const {
+  return impl_->Read(name);
+}
 
 absl::StatusOr<v1::PromptSet> JobStore::ReadPrompts(const std::string& uid) const {
   auto bytes = impl_->Get(PromptsKey(uid));
@@ -269,7 +288,8 @@ absl::StatusOr<v1::JobRecord> JobStore::Change(const std::string& name, std::str
   return record;
 }
 
-absl::StatusOr<JobPage> JobStore::List(const std::string& project, int32_t size, const std::string& position) const {
+absl::StatusOr<JobPage> JobStore::List(const std::string& project, int32_t size,
+                                       const std::string& position) const {
   JobPage page;
   const std::string prefix = OrderPrefix(project);
   std::unique_ptr<rocksdb::Iterator> row(impl_->db->NewIterator(rocksdb::ReadOptions()));
@@ -327,7 +347,8 @@ absl::Status JobStore::WriteIntents(const std::string& uid,
   return impl_->Write(batch);
 }
 
-absl::StatusOr<std::vector<std::pair<int32_t, v1::SampleIntent>>> JobStore::ReadIntents(const std::string& uid) const {
+absl::StatusOr<std::vector<std::pair<int32_t, v1::SampleIntent>>> JobStore::ReadIntents(
+    const std::string& uid) const {
   std::vector<std::pair<int32_t, v1::SampleIntent>> intents;
   const std::string prefix = IntentPrefix(uid);
   std::unique_ptr<rocksdb::Iterator> row(impl_->db->NewIterator(rocksdb::ReadOptions()));
@@ -351,8 +372,8 @@ absl::StatusOr<std::vector<v1::JobEvent>> JobStore::EventsAfter(const std::strin
     auto event = Parsed<v1::JobEvent>(row->value().ToString(), "event of " + uid);
     if (!event.ok()) return event.status();
     if (events.empty() && event->revision() > revision + 1) {
-      return absl::OutOfRangeError("revision " + std::to_string(revision) + " is no longer kept; the oldest is " +
-                                   std::to_string(event->revision()));
+      return absl::OutOfRangeError("revision " + std::to_string(revision) +
+                                   " is no longer kept; the oldest is " + std::to_string(event->revision()));
     }
     if (event->revision() == revision) continue;
     events.push_back(*std::move(event));
@@ -369,7 +390,9 @@ absl::StatusOr<std::vector<v1::JobEvent>> JobStore::EventsAfter(const std::strin
   return events;
 }
 
-const std::string& JobStore::token_key() const { return impl_->token_key; }
+const std::string& JobStore::token_key() const {
+  return impl_->token_key;
+}
 
 void JobStore::WaitForChange(uint64_t seen, std::chrono::milliseconds timeout) const {
   std::unique_lock lock(impl_->watch_mutex);
@@ -381,6 +404,8 @@ uint64_t JobStore::changes() const {
   return impl_->changes;
 }
 
-void JobStore::WakeWatchers() { impl_->Notify(); }
+void JobStore::WakeWatchers() {
+  impl_->Notify();
+}
 
 }  // namespace retort::jobs

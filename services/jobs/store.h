@@ -1,15 +1,18 @@
 // Durable state of the jobs of one server, in RocksDB with a synced write for each change.
 //
-// What a client was told is on disk, and what could not be repeated is on disk before it is done: a job, the answer to
-// a request id, the promise to call the teacher. Request ids are recorded in the same atomic write as their effect.
-// Every change of a job is a revision; the newest kEventsKept of each job can be replayed to a watcher.
+// What a client was told is on disk, and what could not be repeated is on disk before it is done: a job, the
+// answer to a request id, the promise to call the teacher. Request ids are recorded in the same atomic write
+// as their effect. Every change of a job is a revision; the newest kEventsKept of each job can be replayed to
+// a watcher.
 //
 //   auto store = JobStore::Open(data_dir / "db");
-//   auto created = (*store)->Create(record, prompts, {.method = "CreateJob", .id = request.request_id(), ...});
+//   auto created = (*store)->Create(record, prompts, {.method = "CreateJob", .id = request.request_id(),
+//   ...});
 //   (*store)->Change(name, "extraction begins", [](JobRecord& record) { ...; return absl::OkStatus(); });
 //
-// All functions are safe on any thread. Changes of one store are applied one after another; intents are written beside
-// them. Errors of the database: Unavailable when it cannot write (disk full), DataLoss when what it holds is corrupt.
+// All functions are safe on any thread. Changes of one store are applied one after another; intents are
+// written beside them. Errors of the database: Unavailable when it cannot write (disk full), DataLoss when
+// what it holds is corrupt.
 #ifndef SERVICES_JOBS_STORE_H_
 #define SERVICES_JOBS_STORE_H_
 
@@ -31,7 +34,8 @@ namespace retort::jobs {
 // Revisions of one job that a watcher can go back to.
 inline constexpr int64_t kEventsKept = 2000;
 
-// Identifies a mutating request, so that its repeat gives the first answer (AIP-155). Without an id nothing is kept.
+// Identifies a mutating request, so that its repeat gives the first answer (AIP-155). Without an id nothing
+// is kept.
 struct RequestKey {
   std::string project;  // projects/{project}
   std::string method;   // CreateJob, CancelJob, ResumeJob
@@ -49,18 +53,19 @@ class JobStore {
  public:
   using Clock = std::function<std::chrono::system_clock::time_point()>;
 
-  // Opens or creates the database. FailedPrecondition when another process holds it; DataLoss when it is corrupt;
-  // Unavailable when the folder cannot be written. Messages name the folder.
+  // Opens or creates the database. FailedPrecondition when another process holds it; DataLoss when it is
+  // corrupt; Unavailable when the folder cannot be written. Messages name the folder.
   static absl::StatusOr<std::unique_ptr<JobStore>> Open(const std::filesystem::path& folder, Clock now);
   ~JobStore();
 
-  // Stores a new job with its prompts: sets create_time, update_time, etag and revision 1. AlreadyExists when the name
-  // is taken, or when another job that may still be released has the same student's name. A request that was answered
-  // before gives that answer.
-  absl::StatusOr<v1::Job> Create(v1::JobRecord record, const v1::PromptSet& prompts, const RequestKey& request);
+  // Stores a new job with its prompts: sets create_time, update_time, etag and revision 1. AlreadyExists when
+  // the name is taken, or when another job that may still be released has the same student's name. A request
+  // that was answered before gives that answer.
+  absl::StatusOr<v1::Job> Create(v1::JobRecord record, const v1::PromptSet& prompts,
+                                 const RequestKey& request);
 
-  // The answer that a request got before: nullopt for a new request, InvalidArgument with REQUEST_ID_REUSED when the id
-  // came with another body.
+  // The answer that a request got before: nullopt for a new request, InvalidArgument with REQUEST_ID_REUSED
+  // when the id came with another body.
   absl::StatusOr<std::optional<v1::Job>> AnswerOf(const RequestKey& request) const;
 
   // The newest revision, without prompts. NotFound.
@@ -69,9 +74,10 @@ class JobStore {
   // The prompts of a job, by its uid. NotFound.
   absl::StatusOr<v1::PromptSet> ReadPrompts(const std::string& uid) const;
 
-  // Applies `change` to the newest revision and stores it as the next, with a new etag and update_time, and `event` for
-  // watchers. An error of `change` is returned and nothing is stored. `change` must not call the store. For a request
-  // that was answered before, the record holds the job as it was answered, and nothing is changed.
+  // Applies `change` to the newest revision and stores it as the next, with a new etag and update_time, and
+  // `event` for watchers. An error of `change` is returned and nothing is stored. `change` must not call the
+  // store. For a request that was answered before, the record holds the job as it was answered, and nothing
+  // is changed.
   absl::StatusOr<v1::JobRecord> Change(const std::string& name, std::string_view event,
                                        const std::function<absl::Status(v1::JobRecord&)>& change,
                                        const RequestKey& request = {});
@@ -85,24 +91,28 @@ class JobStore {
   // The name of the job that released, or will release, projects/{project}/students/{student}. NotFound.
   absl::StatusOr<std::string> JobOfStudent(const std::string& student) const;
 
-  // Writes intents, one for each pair of prompt index and intent, in one synced write; with a request id, also that
-  // this request has begun, so that the id cannot return with another body.
-  absl::Status WriteIntents(const std::string& uid, const std::vector<std::pair<int32_t, v1::SampleIntent>>& intents,
+  // Writes intents, one for each pair of prompt index and intent, in one synced write; with a request id,
+  // also that this request has begun, so that the id cannot return with another body.
+  absl::Status WriteIntents(const std::string& uid,
+                            const std::vector<std::pair<int32_t, v1::SampleIntent>>& intents,
                             const RequestKey& request = {});
 
   // All intents of a job by prompt index.
   absl::StatusOr<std::vector<std::pair<int32_t, v1::SampleIntent>>> ReadIntents(const std::string& uid) const;
 
-  // At most `limit` revisions after `revision`, in order. OutOfRange when some of them are no longer kept, or when
-  // `revision` is newer than the job.
-  absl::StatusOr<std::vector<v1::JobEvent>> EventsAfter(const std::string& uid, int64_t revision, int limit) const;
+  // At most `limit` revisions after `revision`, in order. OutOfRange when some of them are no longer kept, or
+  // when `revision` is newer than the job.
+  absl::StatusOr<std::vector<v1::JobEvent>> EventsAfter(const std::string& uid, int64_t revision,
+                                                        int limit) const;
 
   // A secret of this store, 32 bytes, made with it: seals page and resume tokens that survive a restart.
   const std::string& token_key() const;
 
-  // Returns when a job may have changed, when `timeout` has passed, or after WakeWatchers, whichever is first.
+  // Returns when a job may have changed, when `timeout` has passed, or after WakeWatchers, whichever is
+  // first.
   void WaitForChange(uint64_t seen, std::chrono::milliseconds timeout) const;
-  // Counts changes; pass what it returned before looking to WaitForChange, so that no change is slept through.
+  // Counts changes; pass what it returned before looking to WaitForChange, so that no change is slept
+  // through.
   uint64_t changes() const;
   void WakeWatchers();
 

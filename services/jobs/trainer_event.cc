@@ -22,7 +22,8 @@ class Members {
 
   int64_t Integer(const char* name) {
     const auto member = object_.find(name);
-    if (member == object_.end() || !member->is_number_integer() || (member->is_number_unsigned() && *member > INT64_MAX)) {
+    if (member == object_.end() || !member->is_number_integer() ||
+        (member->is_number_unsigned() && *member > INT64_MAX)) {
       return Fail(name, "an integer"), 0;
     }
     const int64_t value = member->get<int64_t>();
@@ -52,7 +53,9 @@ class Members {
   }
 
   void Fail(const char* name, const char* wanted) {
-    if (status_.ok()) status_ = absl::InvalidArgumentError(std::string("trainer event, member ") + name + ": wanted " + wanted);
+    if (status_.ok())
+      status_ =
+          absl::InvalidArgumentError(std::string("trainer event, member ") + name + ": wanted " + wanted);
   }
 
   const absl::Status& status() const { return status_; }
@@ -63,8 +66,8 @@ class Members {
 };
 
 TrainerEvent ReadQuality(Members& in) {
-  TrainerQuality quality{in.Text("student", 32), in.Number("kl"), in.Number("agreement"), in.Number("perplexity"),
-                         in.Integer("tokens")};
+  TrainerQuality quality{in.Text("student", 32), in.Number("kl"), in.Number("agreement"),
+                         in.Number("perplexity"), in.Integer("tokens")};
   if (quality.student != "untrained" && quality.student != "text_only" && quality.student != "logits") {
     in.Fail("student", "untrained, text_only or logits");
   }
@@ -81,7 +84,8 @@ absl::StatusOr<TrainerEvent> ParseTrainerEvent(std::string_view line) {
   const std::string event = in.Text("event", 32);
   TrainerEvent parsed;
   if (event == "started") {
-    parsed = TrainerStarted{in.Integer("parameters"), in.Integer("active_parameters"), in.Integer("resumed_step")};
+    parsed =
+        TrainerStarted{in.Integer("parameters"), in.Integer("active_parameters"), in.Integer("resumed_step")};
   } else if (event == "step") {
     parsed = TrainerStep{in.Integer("step"), in.Integer("steps"), in.Number("loss"), in.Integer("tokens"),
                          in.Number("tokens_per_second")};

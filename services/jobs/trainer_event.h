@@ -48,10 +48,11 @@ struct TrainerError {
   std::string code, message;  // the message is cut at 500 bytes
 };
 
-using TrainerEvent = std::variant<TrainerStarted, TrainerStep, TrainerCheckpoint, TrainerQuality, TrainerFinished, TrainerError>;
+using TrainerEvent = std::variant<TrainerStarted, TrainerStep, TrainerCheckpoint, TrainerQuality,
+                                  TrainerFinished, TrainerError>;
 
-// InvalidArgument for anything but one of the objects above; members that are not listed are ignored, so that a newer
-// trainer may say more. Never throws.
+// InvalidArgument for anything but one of the objects above; members that are not listed are ignored, so that
+// a newer trainer may say more. Never throws.
 absl::StatusOr<TrainerEvent> ParseTrainerEvent(std::string_view line);
 
 }  // namespace retort::jobs

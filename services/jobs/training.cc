@@ -40,8 +40,9 @@ absl::StatusOr<student::TrainingManifest> ManifestOf(const v1::JobRecord& record
   manifest.batch_tokens = training.batch_tokens();
   manifest.sequence_length = training.sequence_length();
   manifest.warmup_steps = training.warmup_steps();
-  manifest.checkpoint_every = training.checkpoint_every() > 0 ? training.checkpoint_every()
-                                                              : std::max(1, training.steps() / kCheckpointsPerRun);
+  manifest.checkpoint_every = training.checkpoint_every() > 0
+                                  ? training.checkpoint_every()
+                                  : std::max(1, training.steps() / kCheckpointsPerRun);
   manifest.seed = training.seed();
   manifest.learning_rate = training.learning_rate();
   manifest.cross_entropy_weight = run == "text_only" ? 1.0 : training.cross_entropy_weight();
@@ -83,7 +84,8 @@ std::vector<std::string> TrainerArguments(const v1::JobRecord& record, const std
   add("--run-dir", folder.string());
   add("--ledger", program.ledger_address);
   add("--log-vkey", log_vkey);
-  add("--dataset-entry", project + "/ledgers/main/entries/" + std::to_string(record.job().entries().dataset()));
+  add("--dataset-entry",
+      project + "/ledgers/main/entries/" + std::to_string(record.job().entries().dataset()));
   add("--tls-cert", program.tls.certificate);
   add("--tls-key", program.tls.private_key);
   add("--tls-ca", program.tls.authorities);

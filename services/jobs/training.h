@@ -30,16 +30,17 @@ struct TrainerProgram {
   int64_t vocabulary_size = 0;
 };
 
-// The runs of a job in the order in which they are trained: logits and then text_only when the baseline is asked for;
-// text_only alone when the samples carry no log-probabilities under a known tokenizer. The first is the one released.
+// The runs of a job in the order in which they are trained: logits and then text_only when the baseline is
+// asked for; text_only alone when the samples carry no log-probabilities under a known tokenizer. The first
+// is the one released.
 std::vector<std::string> RunsOf(const v1::JobRecord& record);
 
 // The manifest of a run. InvalidArgument as TrainingManifest::Validate.
 absl::StatusOr<student::TrainingManifest> ManifestOf(const v1::JobRecord& record, const std::string& run,
                                                      const TrainerProgram& program);
 
-// Makes the run folder and writes the manifest into it, atomically and synced. FailedPrecondition when another manifest
-// is there already; Unavailable when the disk refuses. Returns the manifest's path.
+// Makes the run folder and writes the manifest into it, atomically and synced. FailedPrecondition when
+// another manifest is there already; Unavailable when the disk refuses. Returns the manifest's path.
 absl::StatusOr<std::filesystem::path> PrepareRunFolder(const std::filesystem::path& folder,
                                                        const student::TrainingManifest& manifest);
 

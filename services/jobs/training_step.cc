@@ -31,8 +31,8 @@ bool IsFinished(const v1::JobRecord& record, const std::string& run) {
 
 // An error that another launch cannot mend.
 bool IsFinal(const TrainerError& error) {
-  return error.code == "INVALID_ARGUMENT" || error.code == "FAILED_PRECONDITION" || error.code == "DATA_LOSS" ||
-         error.code == "NOT_FOUND" || error.code == "PERMISSION_DENIED";
+  return error.code == "INVALID_ARGUMENT" || error.code == "FAILED_PRECONDITION" ||
+         error.code == "DATA_LOSS" || error.code == "NOT_FOUND" || error.code == "PERMISSION_DENIED";
 }
 
 // One launch of the trainer, and what it says, written onto the job.
@@ -41,7 +41,8 @@ class Launch {
   Launch(JobContext& job, const v1::JobRecord& record, std::string run)
       : job_(job),
         run_(std::move(run)),
-        finished_steps_(static_cast<int64_t>(record.finished_runs_size()) * record.job().spec().training().steps()),
+        finished_steps_(static_cast<int64_t>(record.finished_runs_size()) *
+                        record.job().spec().training().steps()),
         started_(Clock::now()) {}
 
   void OnLine(std::string_view line) {
@@ -69,7 +70,8 @@ class Launch {
  private:
   void On(const TrainerStarted& e) {
     resumed_step_ = e.resumed_step;
-    Change("training " + run_ + (e.resumed_step > 0 ? " goes on at step " + std::to_string(e.resumed_step) : " begins"),
+    Change("training " + run_ +
+               (e.resumed_step > 0 ? " goes on at step " + std::to_string(e.resumed_step) : " begins"),
            [&](v1::JobRecord& stored) {
              v1::Progress& progress = *stored.mutable_job()->mutable_progress();
              progress.set_training_run(run_);
@@ -86,8 +88,8 @@ class Launch {
     if (e.step >= e.steps) trained_ = Clock::now();
     if (Clock::now() - written_ < kProgressEvery && e.step < e.steps) return;
     char text[96];
-    snprintf(text, sizeof text, "%s step %lld of %lld, loss %.4f", run_.c_str(), static_cast<long long>(e.step),
-             static_cast<long long>(e.steps), e.loss);
+    snprintf(text, sizeof text, "%s step %lld of %lld, loss %.4f", run_.c_str(),
+             static_cast<long long>(e.step), static_cast<long long>(e.steps), e.loss);
     Write(text);
   }
 
@@ -154,7 +156,6 @@ class Launch {
   bool dirty_ = false, advanced_ = false;
   std::optional<TrainerError> error_;
   std::optional<TrainerFinished> finished_;
-
 };
 
 // Waits for the machine's one training place.
@@ -184,7 +185,8 @@ absl::StatusOr<bool> LaunchOnce(JobContext& job, const v1::JobRecord& record, co
   const TrainerProgram& program = job.place().trainer;
   const std::filesystem::path folder = job.place().runs_dir / record.job().uid() / run;
   auto manifest = ManifestOf(record, run, program);
-  if (!manifest.ok()) return Failed("manifest of run " + run + ": " + std::string(manifest.status().message()));
+  if (!manifest.ok())
+    return Failed("manifest of run " + run + ": " + std::string(manifest.status().message()));
   if (auto prepared = PrepareRunFolder(folder, *manifest); !prepared.ok()) return prepared.status();
   auto log_vkey = LogKey(job);
   if (!log_vkey.ok()) return log_vkey.status();
@@ -195,6 +197,7 @@ absl::StatusOr<bool> LaunchOnce(JobContext& job, const v1::JobRecord& record, co
   child.arguments = TrainerArguments(record, run, folder, *log_vkey, program);
   child.stderr_path = (folder / "train.log").string();
   child.should_stop = [&] { return job.stop().raised(); };
+  child.must_stop = [&] { return job.stop().aborted(); };
   child.on_line = [&](std::string_view line) { launch.OnLine(line); };
   auto end = RunProgram(child);
   if (!end.ok()) return Failed("the trainer could not be started: " + std::string(end.status().message()));
@@ -256,7 +259,8 @@ absl::Status TrainRuns(JobContext& job, const v1::JobRecord& record) {
       .Change("every run has finished",
               [&](v1::JobRecord& stored) {
                 for (const v1::FinishedRun& run : stored.finished_runs()) {
-                  if (run.run() == runs.front()) stored.mutable_job()->mutable_entries()->set_training_finish(run.entry());
+                  if (run.run() == runs.front())
+                    stored.mutable_job()->mutable_entries()->set_training_finish(run.entry());
                 }
                 Advance(stored, v1::JobRecord::STAGE_RELEASE, v1::Job::STATE_EVALUATING);
               })

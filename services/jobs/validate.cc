@@ -5,6 +5,7 @@
 #include <string>
 
 #include "ledger/uuid.h"
+#include "policy/facts.h"
 #include "services/edge/page_token.h"
 #include "services/edge/resource_name.h"
 #include "services/edge/status.h"
@@ -15,16 +16,17 @@ namespace {
 using services::InvalidField;
 
 constexpr size_t kDisplayNameBytesMax = 200;
-constexpr size_t kListedBytesMax = 256;      // a licence, an authorisation
+constexpr size_t kListedBytesMax = 256;  // a licence, an authorisation
 constexpr int kAuthorisationsMax = 64;
 constexpr int kMessagesMax = 64;
 constexpr size_t kMessageBytesMax = 256 * 1024;
-constexpr uint64_t kSeedMax = (uint64_t{1} << 53) - 1;  // statements hold integers that JSON readers keep exactly
+constexpr uint64_t kSeedMax =
+    (uint64_t{1} << 53) - 1;  // statements hold integers that JSON readers keep exactly
 constexpr size_t kStopBytesMax = 64;
 constexpr int kStopsMax = 4;
 
-#define RETURN_IF_ERROR(expression)                    \
-  do {                                                 \
+#define RETURN_IF_ERROR(expression)                                         \
+  do {                                                                      \
     if (absl::Status status_ = (expression); !status_.ok()) return status_; \
   } while (false)
 
@@ -42,7 +44,8 @@ absl::Status InRange(std::string_view field, double value, double low, double hi
 
 absl::Status NotLonger(std::string_view field, std::string_view text, size_t bytes_max) {
   if (text.size() <= bytes_max) return absl::OkStatus();
-  return InvalidField(field, std::to_string(text.size()) + " bytes", "at most " + std::to_string(bytes_max) + " bytes");
+  return InvalidField(field, std::to_string(text.size()) + " bytes",
+                      "at most " + std::to_string(bytes_max) + " bytes");
 }
 
 bool IsPromptId(std::string_view id) {
@@ -61,7 +64,8 @@ absl::Status ValidatePrompts(const v1::JobSpec& spec) {
     const v1::Prompt& prompt = spec.prompts(i);
     const std::string field = "spec.prompts[" + std::to_string(i) + "]";
     if (!IsPromptId(prompt.id())) return InvalidField(field + ".id", prompt.id(), "[a-z0-9-]{1,63}");
-    if (!ids.insert(prompt.id()).second) return InvalidField(field + ".id", prompt.id(), "an id that no other prompt has");
+    if (!ids.insert(prompt.id()).second)
+      return InvalidField(field + ".id", prompt.id(), "an id that no other prompt has");
     // The text itself is never shown.
     if (prompt.text().empty()) return InvalidField(field + ".text", "", "the user turn");
     RETURN_IF_ERROR(NotLonger(field + ".text", prompt.text(), kPromptBytesMax));
@@ -72,8 +76,20 @@ absl::Status ValidatePrompts(const v1::JobSpec& spec) {
     }
     train = true;
   }
-  if (!train) return InvalidField("spec.prompts", "held_out prompts only", "at least one prompt of split train");
+  if (!train)
+    return InvalidField("spec.prompts", "held_out prompts only", "at least one prompt of split train");
   return absl::OkStatus();
+}
+
+// The purpose becomes facts of decisions; what policy would refuse to read is refused here, before there is a
+// job.
+absl::Status ValidatePurpose(const policy::v1::StudentFacts& purpose) {
+  policy::v1::Facts facts;
+  *facts.mutable_student() = purpose;
+  const absl::Status status = policy::ValidateFacts(facts);
+  if (status.ok()) return status;
+  return services::WithReason(absl::InvalidArgumentError("spec.purpose: " + std::string(status.message())),
+                              INVALID_FIELD, {{"field", "spec.purpose"}});
 }
 
 absl::Status ValidateStudent(const v1::StudentSpec& student) {
@@ -96,7 +112,8 @@ absl::Status ValidateTraining(const v1::TrainingSpec& training) {
   }
   RETURN_IF_ERROR(
       InRange("spec.training.learning_rate", training.learning_rate(), 1e-8, 1, true, "0.00000001 to 1"));
-  RETURN_IF_ERROR(InRange("spec.training.warmup_steps", int64_t{training.warmup_steps()}, 0, training.steps()));
+  RETURN_IF_ERROR(
+      InRange("spec.training.warmup_steps", int64_t{training.warmup_steps()}, 0, training.steps()));
   RETURN_IF_ERROR(
       InRange("spec.training.cross_entropy_weight", training.cross_entropy_weight(), 0, 1, true, "0 to 1"));
   RETURN_IF_ERROR(InRange("spec.training.weight_decay", training.weight_decay(), 0, 1, true, "0 to 1"));
@@ -142,9 +159,11 @@ absl::Status ValidateSpec(const v1::JobSpec& spec) {
   }
   RETURN_IF_ERROR(NotLonger("spec.display_name", spec.display_name(), kDisplayNameBytesMax));
   if (!services::IsResourceId(spec.teacher())) {
-    return InvalidField("spec.teacher", spec.teacher(), "the id of a teacher, [a-z]([a-z0-9-]{0,61}[a-z0-9])?");
+    return InvalidField("spec.teacher", spec.teacher(),
+                        "the id of a teacher, [a-z]([a-z0-9-]{0,61}[a-z0-9])?");
   }
   if (!spec.has_purpose()) return InvalidField("spec.purpose", "nothing", "what the student is for");
+  RETURN_IF_ERROR(ValidatePurpose(spec.purpose()));
   RETURN_IF_ERROR(NotLonger("spec.prompt_licence", spec.prompt_licence(), kListedBytesMax));
   RETURN_IF_ERROR(InRange("spec.authorisations", int64_t{spec.authorisations_size()}, 0, kAuthorisationsMax));
   for (const std::string& id : spec.authorisations()) {
@@ -152,14 +171,16 @@ absl::Status ValidateSpec(const v1::JobSpec& spec) {
     RETURN_IF_ERROR(NotLonger("spec.authorisations", id, kListedBytesMax));
   }
   if (!spec.prompts_file().empty()) {
-    return InvalidField("spec.prompts_file", spec.prompts_file(), "nothing: the client reads the file into prompts");
+    return InvalidField("spec.prompts_file", spec.prompts_file(),
+                        "nothing: the client reads the file into prompts");
   }
   if (!spec.has_sampling()) return InvalidField("spec.sampling", "nothing", "how the teacher samples");
   RETURN_IF_ERROR(ValidateSampling("spec.sampling", spec.sampling()));
   RETURN_IF_ERROR(InRange("spec.concurrency", int64_t{spec.concurrency()}, 0, kConcurrencyMax));
   if (!spec.extract_only()) {
     if (!spec.has_student()) return InvalidField("spec.student", "nothing", "a student, or extract_only");
-    if (!spec.has_training()) return InvalidField("spec.training", "nothing", "how to train, or extract_only");
+    if (!spec.has_training())
+      return InvalidField("spec.training", "nothing", "how to train, or extract_only");
   }
   if (spec.has_student()) RETURN_IF_ERROR(ValidateStudent(spec.student()));
   if (spec.has_training()) RETURN_IF_ERROR(ValidateTraining(spec.training()));
@@ -172,14 +193,17 @@ absl::Status ValidateSpec(const v1::JobSpec& spec) {
 absl::Status Validate(const v1::CreateJobRequest& request) {
   RETURN_IF_ERROR(Matches("parent", request.parent(), "projects/*"));
   if (!request.job_id().empty() && (!services::IsResourceId(request.job_id()) || request.job_id() == "ask")) {
-    return InvalidField("job_id", request.job_id(), "[a-z]([a-z0-9-]{0,61}[a-z0-9])?, and not 'ask', or nothing");
+    return InvalidField("job_id", request.job_id(),
+                        "[a-z]([a-z0-9-]{0,61}[a-z0-9])?, and not 'ask', or nothing");
   }
   RETURN_IF_ERROR(ValidateRequestId(request.request_id()));
   if (!request.has_spec()) return InvalidField("spec", "nothing", "a job");
   return ValidateSpec(request.spec());
 }
 
-absl::Status Validate(const v1::GetJobRequest& request) { return Matches("name", request.name(), "projects/*/jobs/*"); }
+absl::Status Validate(const v1::GetJobRequest& request) {
+  return Matches("name", request.name(), "projects/*/jobs/*");
+}
 
 absl::Status Validate(const v1::ListJobsRequest& request) {
   RETURN_IF_ERROR(Matches("parent", request.parent(), "projects/*"));

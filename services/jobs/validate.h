@@ -1,5 +1,5 @@
-// Checks of requests to the jobs service. Pure; each refusal is InvalidArgument with reason INVALID_FIELD and names the
-// field, the value seen and the value wanted, never a prompt.
+// Checks of requests to the jobs service. Pure; each refusal is InvalidArgument with reason INVALID_FIELD and
+// names the field, the value seen and the value wanted, never a prompt.
 #ifndef SERVICES_JOBS_VALIDATE_H_
 #define SERVICES_JOBS_VALIDATE_H_
 
@@ -17,8 +17,8 @@ inline constexpr size_t kSpecBytesMax = 3 * 1024 * 1024;  // a Job must fit into
 inline constexpr int kConcurrencyDefault = 16;
 inline constexpr int kConcurrencyMax = 256;
 
-// Everything of a spec that can be judged without asking anybody: names, prompts (1 to 10,000, distinct ids, at least
-// one to train on), sampling, student and training ranges, size.
+// Everything of a spec that can be judged without asking anybody: names, prompts (1 to 10,000, distinct ids,
+// at least one to train on), sampling, student and training ranges, size.
 absl::Status ValidateSpec(const v1::JobSpec& spec);
 
 // The ranges of a sampling; `field` is its path in the request.

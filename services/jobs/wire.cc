@@ -56,7 +56,8 @@ policy::v1::Facts FactsOf(const teacher::v1::Teacher& teacher, const v1::JobSpec
   policy::v1::Facts facts;
   policy::v1::TeacherFacts& about = *facts.mutable_teacher();
   if (!teacher.provider().empty()) about.set_provider(teacher.provider());
-  if (const std::string channel = ChannelName(teacher.channel()); !channel.empty()) about.set_channel(channel);
+  if (const std::string channel = ChannelName(teacher.channel()); !channel.empty())
+    about.set_channel(channel);
   if (!teacher.model().empty()) about.set_model(teacher.model());
   about.set_account_class(teacher.account_class());  // empty says that there is none
   if (!teacher.account_region().empty()) about.set_account_region(teacher.account_region());

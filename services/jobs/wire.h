@@ -22,9 +22,9 @@ ledger::v1::SignedStatement ToProto(const policy::v1::DecideResponse& response);
 v1::Obligation ToProto(const ledger::DecidedObligation& obligation);
 ledger::DecidedObligation FromProto(const v1::Obligation& obligation);
 
-// The facts of a job: what the operator's configuration says about the teacher and the submitter about the student.
-// Nothing is guessed; what neither says stays unset. `mode` is interactive or scripted. Students are trained from
-// scratch, so base_model is empty unless the spec says otherwise.
+// The facts of a job: what the operator's configuration says about the teacher and the submitter about the
+// student. Nothing is guessed; what neither says stays unset. `mode` is interactive or scripted. Students are
+// trained from scratch, so base_model is empty unless the spec says otherwise.
 policy::v1::Facts FactsOf(const teacher::v1::Teacher& teacher, const v1::JobSpec& spec, std::string mode,
                           std::chrono::system_clock::time_point now);
 

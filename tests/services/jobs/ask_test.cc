@@ -17,7 +17,9 @@ class AskTeacherTest : public JobsServiceFixture {
     *request_.mutable_sampling() = ExampleSpec().sampling();
   }
 
-  absl::StatusOr<v1::AskTeacherResponse> Ask() { return Call(&v1::JobsService::StubInterface::AskTeacher, request_); }
+  absl::StatusOr<v1::AskTeacherResponse> Ask() {
+    return Call(&v1::JobsService::StubInterface::AskTeacher, request_);
+  }
 
   v1::AskTeacherRequest request_;
 };
@@ -65,7 +67,8 @@ TEST_F(AskTeacherTest, RepeatAfterARestartDoesNotAskAgain) {
 TEST_F(AskTeacherTest, RepeatAfterAFailureIsTheNextAttempt) {
   request_.set_request_id(kUuid);
   peers_.on_extract = [](const teacher::v1::ExtractRequest& request) {
-    return request.key().attempt() == 1 ? PeerError(grpc::StatusCode::DEADLINE_EXCEEDED, TEACHER_TIMEOUT) : grpc::Status::OK;
+    return request.key().attempt() == 1 ? PeerError(grpc::StatusCode::DEADLINE_EXCEEDED, TEACHER_TIMEOUT)
+                                        : grpc::Status::OK;
   };
   EXPECT_EQ(services::ReasonOf(Ask().status()), TEACHER_TIMEOUT);
   ASSERT_TRUE(Ask().ok());

@@ -1,5 +1,5 @@
-// A job is killed before and after every single call that it makes, and goes on: nothing that the ledger holds is asked
-// again, nothing is appended twice, and the job ends as if nothing had been.
+// A job is killed before and after every single call that it makes, and goes on: nothing that the ledger
+// holds is asked again, nothing is appended twice, and the job ends as if nothing had been.
 #include <set>
 
 #include "tests/services/jobs/service_fixture.h"
@@ -70,7 +70,8 @@ class CrashTest : public JobsServiceFixture {
     for (const auto& entry : peers_.entries()) {
       ++kinds[entry.kind];
       if (entry.prompt < 0) continue;
-      EXPECT_TRUE(prompts.insert(entry.prompt).second) << where_ << ": prompt " << entry.prompt << " is there twice";
+      EXPECT_TRUE(prompts.insert(entry.prompt).second)
+          << where_ << ": prompt " << entry.prompt << " is there twice";
     }
     EXPECT_EQ(prompts.size(), 4u) << where_;
     EXPECT_EQ(kinds[ledger::v1::ENTRY_KIND_POLICY_PACK], 1) << where_;
@@ -95,19 +96,19 @@ class CrashTest : public JobsServiceFixture {
 // One instance for each call of the job, so that each starts from nothing.
 class CrashAtCallTest : public CrashTest, public testing::WithParamInterface<int> {};
 
-constexpr int kCallsMax = 45;  // of an undisturbed job with four prompts, both moments counted
+constexpr int kCalls =
+    41;  // of an undisturbed job with four prompts; calls with an effect count before and after it
 
 TEST_P(CrashAtCallTest, JobGoesOn) {
-  const bool crashed = RunWithCrashes({GetParam()}, 1);
-  RecordProperty("crashed_at", crashed ? where_ : "never");
+  EXPECT_TRUE(RunWithCrashes({GetParam()}, 1)) << "the job makes fewer calls than are tested";
   // What was in flight may be asked once more, and nothing else.
   EXPECT_LE(peers_.extracts().size(), 5u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Every, CrashAtCallTest, testing::Range(1, kCallsMax + 1));
+INSTANTIATE_TEST_SUITE_P(Every, CrashAtCallTest, testing::Range(1, kCalls + 1));
 
 TEST_F(CrashTest, KillsCoverTheWholeJob) {
-  EXPECT_FALSE(RunWithCrashes({kCallsMax + 1}, 1)) << "the job makes more calls than are tested: " << where_;
+  EXPECT_FALSE(RunWithCrashes({kCalls + 1}, 1)) << "the job makes more calls than are tested: " << where_;
 }
 
 TEST_F(CrashTest, ManyKillsOfOneJob) {
@@ -118,9 +119,11 @@ TEST_F(CrashTest, ManyKillsOfOneJob) {
 TEST_F(CrashTest, KilledWhileTraining) {
   const std::string marker = (folder_.path() / "second").string();
   trainer_ = folder_.Script(
-      "trainer", "if [ ! -e '" + marker + "' ]; then touch '" + marker +
-                     "'; echo '{\"event\":\"started\",\"parameters\":1,\"active_parameters\":1,\"resumed_step\":0}'; "
-                     "exec sleep 60; fi\n" + kFakeTrainer);
+      "trainer",
+      "if [ ! -e '" + marker + "' ]; then touch '" + marker +
+          "'; echo '{\"event\":\"started\",\"parameters\":1,\"active_parameters\":1,\"resumed_step\":0}'; "
+          "exec sleep 60; fi\n" +
+          kFakeTrainer);
   Start();
   ASSERT_TRUE(Create(ExampleRequest()).ok());
   Await([](const v1::Job& job) { return job.progress().student_parameters() == 1; });

@@ -12,7 +12,9 @@ namespace {
 constexpr char kTime[] = "2026-01-02T03:04:05.000006Z";
 constexpr char kPackYaml[] = "id: test-pack\n";
 
-std::string Hex(std::string_view bytes) { return ledger::HexEncode(ledger::Sha256(bytes)); }
+std::string Hex(std::string_view bytes) {
+  return ledger::HexEncode(ledger::Sha256(bytes));
+}
 
 ledger::CaptureStatement CaptureOf(const teacher::v1::ExtractRequest& request, const std::string& payload,
                                    const std::string& salt, bool local) {
@@ -72,7 +74,7 @@ grpc::Status PeerError(grpc::StatusCode code, int reason, const std::string& mes
       absl::Status(static_cast<absl::StatusCode>(code), message), static_cast<ErrorReason>(reason)));
 }
 
-#define RETURN_IF_TOLD(method, moment)                                                       \
+#define RETURN_IF_TOLD(method, moment) \
   if (grpc::Status told = peers_.Ask(method, moment, *context); !told.ok()) return told
 
 class FakePeers::Teacher final : public teacher::v1::TeacherService::Service {
@@ -82,7 +84,8 @@ class FakePeers::Teacher final : public teacher::v1::TeacherService::Service {
   grpc::Status GetTeacher(grpc::ServerContext* context, const teacher::v1::GetTeacherRequest* request,
                           teacher::v1::Teacher* response) override {
     RETURN_IF_TOLD("GetTeacher", Moment::kBefore);
-    if (request->name() != "projects/p/teachers/smol") return PeerError(grpc::StatusCode::NOT_FOUND, NOT_FOUND, "no such teacher");
+    if (request->name() != "projects/p/teachers/smol")
+      return PeerError(grpc::StatusCode::NOT_FOUND, NOT_FOUND, "no such teacher");
     response->set_name(request->name());
     response->set_provider("huggingface");
     response->set_channel(teacher::v1::CHANNEL_OPEN_WEIGHTS);
@@ -123,7 +126,8 @@ class FakePeers::Teacher final : public teacher::v1::TeacherService::Service {
     }
     response->set_payload(payload.SerializeAsString());
     response->set_salt(std::string(32, 'x'));
-    response->set_capture(CaptureOf(*request, response->payload(), response->salt(), peers_.local_teacher).ToJson());
+    response->set_capture(
+        CaptureOf(*request, response->payload(), response->salt(), peers_.local_teacher).ToJson());
     response->set_signature(std::string(64, 't'));
     response->set_key_id(std::string(32, 'k'));
     response->set_completion_tokens(7);
@@ -161,7 +165,8 @@ class FakePeers::Policy final : public policy::v1::PolicyService::Service {
     const auto capture = ledger::CaptureStatement::Parse(request->capture());
     teacher::v1::SamplePayload payload;
     if (!capture.ok() || !payload.ParseFromString(request->payload())) {
-      return PeerError(grpc::StatusCode::INVALID_ARGUMENT, INVALID_FIELD, std::string(capture.status().message()));
+      return PeerError(grpc::StatusCode::INVALID_ARGUMENT, INVALID_FIELD,
+                       std::string(capture.status().message()));
     }
     std::string effect = "allow";
     for (const std::string wanted : {"review", "deny"}) {
@@ -174,7 +179,8 @@ class FakePeers::Policy final : public policy::v1::PolicyService::Service {
     decision.job_uid = capture->job_uid;
     decision.request_id = ledger::UuidFromDigest(ledger::Sha256("decision" + capture->request_id));
     if (!peers_.obligation.first.empty()) {
-      decision.obligations = {{"test-pack", "rule-1", peers_.obligation.first, "on_distribute_student", peers_.obligation.second}};
+      decision.obligations = {{"test-pack", "rule-1", peers_.obligation.first, "on_distribute_student",
+                               peers_.obligation.second}};
     }
     Fill(decision, response);
     RETURN_IF_TOLD("DecideSample", Moment::kAfter);
@@ -270,8 +276,10 @@ class FakePeers::Ledger final : public ledger::v1::LedgerService::Service {
         ++(entry.held_out ? statement.held_out_samples : statement.train_samples);
       }
     }
-    if (statement.train_samples == 0) return PeerError(grpc::StatusCode::FAILED_PRECONDITION, DATASET_EMPTY, "nothing allowed");
-    Entry entry{ledger::v1::ENTRY_KIND_DATASET, request->request_id(), {statement.ToJson()}, "", "", -1, 0, false};
+    if (statement.train_samples == 0)
+      return PeerError(grpc::StatusCode::FAILED_PRECONDITION, DATASET_EMPTY, "nothing allowed");
+    Entry entry{
+        ledger::v1::ENTRY_KIND_DATASET, request->request_id(), {statement.ToJson()}, "", "", -1, 0, false};
     {
       std::lock_guard lock(peers_.mutex_);
       const auto known = peers_.by_request_.find(entry.request_id);
@@ -345,7 +353,9 @@ FakePeers::FakePeers()
   server_ = builder.BuildAndStart();
 }
 
-FakePeers::~FakePeers() { server_->Shutdown(std::chrono::system_clock::now()); }
+FakePeers::~FakePeers() {
+  server_->Shutdown(std::chrono::system_clock::now());
+}
 
 Peers FakePeers::Stubs() {
   const auto channel = server_->InProcessChannel({});

@@ -1,5 +1,5 @@
-// A teacher, a policy and a ledger service in this process, good enough to carry a job through, and able to fail, to
-// wait, and to lose a connection at any call.
+// A teacher, a policy and a ledger service in this process, good enough to carry a job through, and able to
+// fail, to wait, and to lose a connection at any call.
 #ifndef TESTS_SERVICES_JOBS_FAKE_PEERS_H_
 #define TESTS_SERVICES_JOBS_FAKE_PEERS_H_
 
@@ -31,7 +31,8 @@ class FakePeers {
   Peers Stubs();
 
   // Asked at both moments of every call. An error is answered instead.
-  using Hook = std::function<grpc::Status(const std::string& method, Moment moment, grpc::ServerContext& context)>;
+  using Hook =
+      std::function<grpc::Status(const std::string& method, Moment moment, grpc::ServerContext& context)>;
   void SetHook(Hook hook);
 
   // Asked before each Extract; an error is answered instead of a completion.

@@ -43,8 +43,9 @@ TEST_F(JobsServiceTest, CarriesAJobToItsRelease) {
   for (const auto& entry : peers_.entries()) kinds.push_back(entry.kind);
   EXPECT_EQ(kinds, (std::vector<ledger::v1::EntryKind>{
                        ledger::v1::ENTRY_KIND_POLICY_PACK, ledger::v1::ENTRY_KIND_DECISION,
-                       ledger::v1::ENTRY_KIND_SAMPLE, ledger::v1::ENTRY_KIND_SAMPLE, ledger::v1::ENTRY_KIND_SAMPLE,
-                       ledger::v1::ENTRY_KIND_SAMPLE, ledger::v1::ENTRY_KIND_DATASET, ledger::v1::ENTRY_KIND_RELEASE}));
+                       ledger::v1::ENTRY_KIND_SAMPLE, ledger::v1::ENTRY_KIND_SAMPLE,
+                       ledger::v1::ENTRY_KIND_SAMPLE, ledger::v1::ENTRY_KIND_SAMPLE,
+                       ledger::v1::ENTRY_KIND_DATASET, ledger::v1::ENTRY_KIND_RELEASE}));
   EXPECT_EQ(job.entries().preflight(), 1);
   EXPECT_EQ(job.entries().dataset(), 6);
   EXPECT_EQ(job.entries().release(), 7);
@@ -141,7 +142,8 @@ TEST_F(JobsServiceTest, CountsWhatPolicySaysAboutSamples) {
 
 TEST_F(JobsServiceTest, WaitsForReviewWhenNothingElseIsUsable) {
   v1::CreateJobRequest request = ExampleRequest();
-  for (int i = 0; i < 3; ++i) request.mutable_spec()->mutable_prompts(i)->set_text("review " + std::to_string(i));
+  for (int i = 0; i < 3; ++i)
+    request.mutable_spec()->mutable_prompts(i)->set_text("review " + std::to_string(i));
   ASSERT_TRUE(Create(request).ok());
   v1::Job job = Await();
   EXPECT_EQ(job.state(), v1::Job::STATE_AWAITING_REVIEW);
@@ -155,7 +157,8 @@ TEST_F(JobsServiceTest, WaitsForReviewWhenNothingElseIsUsable) {
 
 TEST_F(JobsServiceTest, NothingAllowedFailsTheJob) {
   v1::CreateJobRequest request = ExampleRequest();
-  for (int i = 0; i < 4; ++i) request.mutable_spec()->mutable_prompts(i)->set_text("deny " + std::to_string(i));
+  for (int i = 0; i < 4; ++i)
+    request.mutable_spec()->mutable_prompts(i)->set_text("deny " + std::to_string(i));
   ASSERT_TRUE(Create(request).ok());
   const v1::Job job = Await();
   EXPECT_EQ(job.state(), v1::Job::STATE_FAILED);
@@ -190,9 +193,23 @@ TEST_F(JobsServiceTest, RefusedKeyFailsTheJobAndResumeGoesOn) {
             (std::vector<std::pair<int32_t, int32_t>>{{0, 1}, {1, 1}, {1, 2}, {2, 1}, {3, 1}}));
 }
 
+TEST_F(JobsServiceTest, FailedJobWhoseStudentIsTakenDoesNotGoOn) {
+  v1::CreateJobRequest request = ExampleRequest("first");
+  request.mutable_spec()->set_teacher("other");
+  ASSERT_TRUE(Create(request).ok());
+  ASSERT_EQ(Await(HasEnded, "projects/p/jobs/first").state(), v1::Job::STATE_FAILED);
+  ASSERT_TRUE(Create(ExampleRequest()).ok());
+  v1::ResumeJobRequest resume;
+  resume.set_name("projects/p/jobs/first");
+  EXPECT_EQ(Call(&v1::JobsService::StubInterface::ResumeJob, resume).status().code(),
+            absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(Await().state(), v1::Job::STATE_SUCCEEDED);
+}
+
 TEST_F(JobsServiceTest, RefusedPromptIsGivenUpAlone) {
   peers_.on_extract = [](const teacher::v1::ExtractRequest& request) {
-    return request.key().index() == 1 ? PeerError(StatusCode::INVALID_ARGUMENT, TEACHER_REJECTED) : grpc::Status::OK;
+    return request.key().index() == 1 ? PeerError(StatusCode::INVALID_ARGUMENT, TEACHER_REJECTED)
+                                      : grpc::Status::OK;
   };
   ASSERT_TRUE(Create(ExampleRequest()).ok());
   const v1::Job job = Await();
@@ -259,7 +276,8 @@ TEST_F(JobsServiceTest, AbsentPeersAreWaitedFor) {
 TEST_F(JobsServiceTest, SaysWhomItWaitsFor) {
   std::atomic<bool> away{true};
   peers_.SetHook([&](const std::string& method, Moment, grpc::ServerContext&) {
-    return away && method == "AppendEntry" ? grpc::Status(StatusCode::UNAVAILABLE, "connection refused") : grpc::Status::OK;
+    return away && method == "AppendEntry" ? grpc::Status(StatusCode::UNAVAILABLE, "connection refused")
+                                           : grpc::Status::OK;
   });
   ASSERT_TRUE(Create(ExampleRequest()).ok());
   const v1::Job job = Await([](const v1::Job& now) { return !now.state_message().empty(); });
@@ -319,9 +337,11 @@ TEST_F(JobsServiceTest, CancelFinishesWhatIsInFlight) {
 }
 
 TEST_F(JobsServiceTest, CancelStopsTheTrainer) {
-  trainer_ = folder_.Script("trainer", "trap 'exit 0' TERM\n"
-                            "echo '{\"event\":\"started\",\"parameters\":1,\"active_parameters\":1,\"resumed_step\":0}'\n"
-                            "while :; do sleep 0.01; done\n");
+  trainer_ = folder_.Script(
+      "trainer",
+      "trap 'exit 0' TERM\n"
+      "echo '{\"event\":\"started\",\"parameters\":1,\"active_parameters\":1,\"resumed_step\":0}'\n"
+      "while :; do sleep 0.01; done\n");
   ASSERT_TRUE(Create(ExampleRequest()).ok());
   Await([](const v1::Job& job) { return job.progress().student_parameters() == 1; });
   v1::CancelJobRequest cancel;
@@ -341,17 +361,22 @@ TEST_F(JobsServiceTest, StaleEtagIsAborted) {
 }
 
 TEST_F(JobsServiceTest, DyingTrainerIsStartedAgain) {
-  trainer_ = folder_.Script("trainer", "echo x >> '" + (folder_.path() / "launches").string() + "'\n"
-                            "[ $(wc -l < '" + (folder_.path() / "launches").string() + "') -lt 3 ] && kill -9 $$\n" +
-                                           kFakeTrainer);
+  trainer_ = folder_.Script("trainer", "echo x >> '" + (folder_.path() / "launches").string() +
+                                           "'\n"
+                                           "[ $(wc -l < '" +
+                                           (folder_.path() / "launches").string() +
+                                           "') -lt 3 ] && kill -9 $$\n" + kFakeTrainer);
   ASSERT_TRUE(Create(ExampleRequest()).ok());
   const v1::Job job = Await();
   EXPECT_EQ(job.state(), v1::Job::STATE_SUCCEEDED) << job.state_message();
 }
 
 TEST_F(JobsServiceTest, TrainerThatNeverAdvancesFailsTheJob) {
-  trainer_ = folder_.Script("trainer", "echo x >> '" + (folder_.path() / "launches").string() + "'\n"
-                            "echo '{\"event\":\"error\",\"code\":\"UNAVAILABLE\",\"message\":\"no ledger\"}'\nexit 1\n");
+  trainer_ = folder_.Script(
+      "trainer",
+      "echo x >> '" + (folder_.path() / "launches").string() +
+          "'\n"
+          "echo '{\"event\":\"error\",\"code\":\"UNAVAILABLE\",\"message\":\"no ledger\"}'\nexit 1\n");
   ASSERT_TRUE(Create(ExampleRequest()).ok());
   const v1::Job job = Await();
   EXPECT_EQ(job.state(), v1::Job::STATE_FAILED);
@@ -361,8 +386,10 @@ TEST_F(JobsServiceTest, TrainerThatNeverAdvancesFailsTheJob) {
 }
 
 TEST_F(JobsServiceTest, RefusalOfTheTrainerIsFinal) {
-  trainer_ = folder_.Script("trainer", "echo x >> '" + (folder_.path() / "launches").string() + "'\n"
-                            "echo '{\"event\":\"error\",\"code\":\"DATA_LOSS\",\"message\":\"proof\"}'\nexit 1\n");
+  trainer_ = folder_.Script(
+      "trainer", "echo x >> '" + (folder_.path() / "launches").string() +
+                     "'\n"
+                     "echo '{\"event\":\"error\",\"code\":\"DATA_LOSS\",\"message\":\"proof\"}'\nexit 1\n");
   ASSERT_TRUE(Create(ExampleRequest()).ok());
   EXPECT_EQ(Await().state_reason(), "TRAINING_FAILED");
   EXPECT_EQ(std::filesystem::file_size(folder_.path() / "launches"), 2u);  // one line
@@ -420,7 +447,8 @@ TEST_F(JobsServiceTest, ListsInPagesWithoutPrompts) {
   ASSERT_EQ(page->jobs_size(), 1);
   EXPECT_EQ(page->next_page_token(), "");
   list.set_parent("projects/q");
-  EXPECT_EQ(services::ReasonOf(Call(&v1::JobsService::StubInterface::ListJobs, list).status()), PAGE_TOKEN_INVALID);
+  EXPECT_EQ(services::ReasonOf(Call(&v1::JobsService::StubInterface::ListJobs, list).status()),
+            PAGE_TOKEN_INVALID);
 }
 
 TEST_F(JobsServiceTest, ReleaseHoldsWhatItsStatementSays) {
@@ -476,7 +504,8 @@ TEST_F(JobsServiceTest, UnmetDutyStopsTheReleaseUntilItIsMet) {
   EXPECT_FALSE(std::filesystem::exists(folder_.path() / "data/students/p/Example-1"));
 
   std::filesystem::create_directories(folder_.path() / "data/licences");
-  std::ofstream(folder_.path() / "data/licences/LICENSE.test-licence-1.0") << "Test Licence 1.0\nthe whole text\n";
+  std::ofstream(folder_.path() / "data/licences/LICENSE.test-licence-1.0")
+      << "Test Licence 1.0\nthe whole text\n";
   v1::ResumeJobRequest resume;
   resume.set_name(job.name());
   ASSERT_TRUE(Call(&v1::JobsService::StubInterface::ResumeJob, resume).ok());

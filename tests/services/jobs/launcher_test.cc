@@ -85,6 +85,15 @@ TEST_F(RunProgramTest, StopKillsAfterGrace) {
   EXPECT_EQ(end->signal, SIGKILL);
 }
 
+TEST_F(RunProgramTest, MustStopKillsAtOnce) {
+  ProgramRun run = Run("trap 'echo stopped; exit 0' TERM; echo ready; while :; do sleep 0.01; done");
+  run.must_stop = [this] { return !lines_.empty(); };
+  const auto end = RunProgram(run);
+  ASSERT_TRUE(end.ok());
+  EXPECT_TRUE(end->stopped);
+  EXPECT_EQ(end->signal, SIGKILL);
+}
+
 TEST_F(RunProgramTest, LongLinesAreCut) {
   const auto end = RunProgram(Run("head -c 200000 /dev/zero | tr '\\0' x; echo; echo next"));
   ASSERT_TRUE(end.ok());
@@ -96,7 +105,8 @@ TEST_F(RunProgramTest, LongLinesAreCut) {
 TEST_F(RunProgramTest, ChildHoldsNoOtherDescriptors) {
   int ends[2];
   ASSERT_EQ(pipe(ends), 0);  // without close-on-exec, as a careless library would open it
-  const auto end = RunProgram(Run("ls /proc/$$/fd | while read fd; do [ \"$fd\" -gt 2 ] && [ \"$fd\" -lt 10 ] && echo $fd; done; true"));
+  const auto end = RunProgram(Run(
+      "ls /proc/$$/fd | while read fd; do [ \"$fd\" -gt 2 ] && [ \"$fd\" -lt 10 ] && echo $fd; done; true"));
   close(ends[0]);
   close(ends[1]);
   ASSERT_TRUE(end.ok());
@@ -106,7 +116,8 @@ TEST_F(RunProgramTest, ChildHoldsNoOtherDescriptors) {
 // A server that is killed leaves no trainer behind.
 TEST_F(RunProgramTest, ChildDiesWithItsParent) {
   const std::string pid_file = (folder_.path() / "pid").string();
-  ProgramRun run = Run("echo $$ > '" + pid_file + ".new'; mv '" + pid_file + ".new' '" + pid_file + "'; exec sleep 60");
+  ProgramRun run =
+      Run("echo $$ > '" + pid_file + ".new'; mv '" + pid_file + ".new' '" + pid_file + "'; exec sleep 60");
   const pid_t server = fork();
   if (server == 0) {
     RunProgram(run).IgnoreError();

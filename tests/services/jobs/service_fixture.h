@@ -78,12 +78,14 @@ class JobsServiceFixture : public testing::Test {
 
   template <class Request, class Response>
   absl::StatusOr<Response> Call(grpc::Status (v1::JobsService::StubInterface::*method)(grpc::ClientContext*,
-                                                                                       const Request&, Response*),
+                                                                                       const Request&,
+                                                                                       Response*),
                                 const Request& request) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
     Response response;
-    const grpc::Status status = (static_cast<v1::JobsService::StubInterface&>(*client_).*method)(&context, request, &response);
+    const grpc::Status status =
+        (static_cast<v1::JobsService::StubInterface&>(*client_).*method)(&context, request, &response);
     if (!status.ok()) return services::FromGrpcStatus(status);
     return response;
   }

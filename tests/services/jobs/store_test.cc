@@ -16,7 +16,8 @@ class JobStoreTest : public testing::Test {
 
   void Reopen() {
     store_.reset();
-    auto store = JobStore::Open(folder_.path() / "db", [this] { return now_ += std::chrono::microseconds(1); });
+    auto store =
+        JobStore::Open(folder_.path() / "db", [this] { return now_ += std::chrono::microseconds(1); });
     ASSERT_TRUE(store.ok()) << store.status();
     store_ = *std::move(store);
   }
@@ -36,17 +37,20 @@ class JobStoreTest : public testing::Test {
     return prompts;
   }
 
-  absl::StatusOr<v1::Job> Create(const std::string& id, const RequestKey& request = {}, const std::string& student = "") {
+  absl::StatusOr<v1::Job> Create(const std::string& id, const RequestKey& request = {},
+                                 const std::string& student = "") {
     return store_->Create(RecordOf(id, student), Prompts(), request);
   }
 
-  absl::StatusOr<v1::JobRecord> SetState(const std::string& id, v1::Job::State state, const RequestKey& request = {}) {
-    return store_->Change("projects/p/jobs/" + id, "event of " + id,
-                          [&](v1::JobRecord& record) {
-                            record.mutable_job()->set_state(state);
-                            return absl::OkStatus();
-                          },
-                          request);
+  absl::StatusOr<v1::JobRecord> SetState(const std::string& id, v1::Job::State state,
+                                         const RequestKey& request = {}) {
+    return store_->Change(
+        "projects/p/jobs/" + id, "event of " + id,
+        [&](v1::JobRecord& record) {
+          record.mutable_job()->set_state(state);
+          return absl::OkStatus();
+        },
+        request);
   }
 
   TestFolder folder_;

@@ -57,7 +57,8 @@ TEST_F(WatchJobTest, TokenOfTheEndGivesNothingMore) {
 TEST_F(WatchJobTest, ResumingInPiecesAcrossARestart) {
   std::atomic<bool> hold{true};
   peers_.SetHook([&](const std::string& method, Moment, grpc::ServerContext&) {
-    return hold && method == "GetTeacher" ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "not yet") : grpc::Status::OK;
+    return hold && method == "GetTeacher" ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "not yet")
+                                          : grpc::Status::OK;
   });
   ASSERT_TRUE(Create(ExampleRequest()).ok());
   const std::string start = Watch("", 1).messages.at(0).resume_token();
@@ -82,7 +83,8 @@ TEST_F(WatchJobTest, ResumingInPiecesAcrossARestart) {
 
 TEST_F(WatchJobTest, BeatsWhileNothingHappens) {
   peers_.SetHook([](const std::string& method, Moment, grpc::ServerContext& context) {
-    while (method == "GetTeacher" && !context.IsCancelled()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    while (method == "GetTeacher" && !context.IsCancelled())
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
     return grpc::Status::OK;
   });
   ASSERT_TRUE(Create(ExampleRequest()).ok());
@@ -105,7 +107,8 @@ TEST_F(WatchJobTest, UnknownJobIsNotFound) {
 
 TEST_F(WatchJobTest, TooManyWatchersAreTurnedAway) {
   peers_.SetHook([](const std::string& method, Moment, grpc::ServerContext& context) {
-    while (method == "GetTeacher" && !context.IsCancelled()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    while (method == "GetTeacher" && !context.IsCancelled())
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
     return grpc::Status::OK;
   });
   ASSERT_TRUE(Create(ExampleRequest()).ok());
