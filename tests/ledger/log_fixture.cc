@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "ledger/hex.h"
+#include "ledger/tile.h"
 #include "ledger/uuid.h"
 #include "retort/teacher/v1/payload.pb.h"
 
@@ -24,7 +25,11 @@ SigningKey KeyFrom(const std::string& name, const std::string& seed) {
 }  // namespace
 
 TemporaryFolder::TemporaryFolder() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "retort-ledger-XXXXXX").string();
+  // Memory where there is some: these tests are about order and bytes, not about the speed of a disk.
+  std::error_code error;
+  const bool memory = std::filesystem::is_directory("/dev/shm", error);
+  const std::filesystem::path parent = memory ? "/dev/shm" : std::filesystem::temp_directory_path();
+  std::string pattern = (parent / "retort-ledger-XXXXXX").string();
   const char* made = mkdtemp(pattern.data());
   assert(made != nullptr);
   path_ = made;
@@ -205,6 +210,28 @@ AppendRequest SignRelease(const TestKeys& keys, const ReleaseStatement& statemen
   AppendRequest request{.kind = EntryKind::kRelease};
   request.statements = {SignStatement(keys.jobs, StatementType::kRelease, statement.ToJson())};
   return request;
+}
+
+void WriteEvidence(const Log& log, const std::string& folder) {
+  const SignedCheckpoint checkpoint = log.CheckpointNote();
+  WriteWholeFile(folder + "/checkpoint", checkpoint.note);
+  for (const TileId& tile : BundlesOf(checkpoint.checkpoint.size)) {
+    std::string bundle, hashes;
+    const absl::Status status = log.ForEachEntry(
+        tile.index * kTileWidth, tile.index * kTileWidth + tile.width, {}, [&](const StoredEntry& entry) {
+          AppendToBundle(bundle, entry.leaf);
+          hashes += AsView(entry.leaf_hash);
+          return absl::OkStatus();
+        });
+    assert(status.ok());
+    WriteWholeFile(folder + "/" + TilePath(tile), bundle);
+    WriteWholeFile(folder + "/" + TilePath({.index = tile.index, .width = tile.width}), hashes);
+  }
+  const absl::Status status = log.ForEachAttachment([&](const Digest& sha256, std::string_view content) {
+    WriteWholeFile(folder + "/attachments/" + HexEncode(sha256), content);
+    return absl::OkStatus();
+  });
+  assert(status.ok());
 }
 
 LogOptions MakeOptions(const TestKeys& keys, const std::string& path) {

@@ -73,6 +73,9 @@ inline constexpr char kTrainingManifest[] = "{\"steps\":2}";
 // A UUID that is different for each name.
 std::string UuidOf(const std::string& name);
 
+// Checkpoint, bundles, leaf hashes and attachments of an evidence pack, without manifest.json and student/.
+void WriteEvidence(const Log& log, const std::string& folder);
+
 LogOptions MakeOptions(const TestKeys& keys, const std::string& path);
 
 }  // namespace retort::ledger
