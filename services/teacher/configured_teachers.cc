@@ -71,7 +71,7 @@ absl::StatusOr<std::unique_ptr<TeacherRegistry>> MakeTeacherRegistry(
   for (const TeacherConfig& config : configs) {
     auto acquired_time = ReadAcquiredTime(config);
     if (!acquired_time.ok()) return acquired_time.status();
-    Maker maker;
+    TeacherRegistry::Maker maker;
     switch (config.backend_case()) {
       case TeacherConfig::kLocal:
         maker = [backend = config.local()] { return MakeLocal(backend); };
