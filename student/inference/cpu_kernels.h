@@ -30,14 +30,18 @@ enum class Packing {
   kFloats,
 };
 
+// Rows of integer activations lie interleaved in groups of 8, so that a product reads one stream however many rows it
+// works on: row m is slot m % 8 of group m / 8.
+inline constexpr int32_t kGroupRows = 8;
+
 // Activation rows in both forms.
 struct ActivationView {
   int32_t rows = 0;
   int32_t columns = 0;
   const float* values = nullptr;       // [rows, columns]
-  const int16_t* quantised = nullptr;  // [rows, columns]
-  const float* scales = nullptr;       // [rows, columns / 32]
-  const float* sums = nullptr;         // [rows, columns / 32] scale * (sum of the block's integers)
+  const int16_t* quantised = nullptr;  // [groups, columns / 2, 8 slots, 2 columns]
+  const float* scales = nullptr;       // [groups, columns / 32, 8 slots]
+  const float* sums = nullptr;         // [groups, columns / 32, 8 slots] scale * (sum of the block's integers)
 };
 
 struct PackedView {
@@ -63,7 +67,8 @@ struct CpuKernels {
   // y[m, 16 t + i] = sum_k x[m, k] * w[16 t + i, k] for tiles t in [tile_begin, tile_end). Overwrites.
   void (*multiply)(const PackedView& w, const ActivationView& x, int32_t tile_begin, int32_t tile_end, float* y,
                    size_t y_stride);
-  // One row of activations to integers: scale = max|x| / 32767 per block, rounded to nearest even.
+  // One row [columns] of activations to integers: scale = max|x| / 32767 per block, rounded to nearest even. q, scales and
+  // sums point at the row's slot of its group.
   void (*quantise)(const float* x, int32_t columns, int16_t* q, float* scales, float* sums);
   // y = x / sqrt(mean(x^2) + epsilon) * weight, [n], n a multiple of 16. x and y may be the same.
   void (*rms_norm)(const float* x, const float* weight, float epsilon, int32_t n, float* y);

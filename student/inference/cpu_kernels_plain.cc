@@ -20,16 +20,21 @@ int WeightAt(Packing packing, const uint8_t* block, int k, int lane) {
 // One row of activations times one row of packed weights.
 float IntegerDot(const PackedView& w, const ActivationView& x, int32_t m, int32_t tile, int lane) {
   const size_t block_bytes = w.packing == Packing::kNibbles ? 256 : 512;
+  const size_t slot = m % kGroupRows;
   float sum = 0;
   for (int32_t b = 0; b < w.blocks; ++b) {
     const size_t at = static_cast<size_t>(tile) * w.blocks + b;
-    const size_t x_at = static_cast<size_t>(m) * w.blocks + b;
+    const size_t x_at = static_cast<size_t>(m / kGroupRows) * w.blocks + b;
+    const int16_t* q = x.quantised + x_at * kBlockColumns * kGroupRows + 2 * slot;
     int32_t products = 0;
     for (int k = 0; k < kBlockColumns; ++k) {
-      products += WeightAt(w.packing, w.weights + at * block_bytes, k, lane) * x.quantised[x_at * kBlockColumns + k];
+      products += WeightAt(w.packing, w.weights + at * block_bytes, k, lane) * q[k / 2 * 2 * kGroupRows + k % 2];
     }
-    sum = std::fma(static_cast<float>(products) * x.scales[x_at], w.scales[at * kTileRows + lane], sum);
-    if (w.packing == Packing::kNibbles) sum = std::fma(w.offsets[at * kTileRows + lane], x.sums[x_at], sum);
+    const float scaled = static_cast<float>(products) * x.scales[x_at * kGroupRows + slot];
+    sum = std::fma(scaled, w.scales[at * kTileRows + lane], sum);
+    if (w.packing == Packing::kNibbles) {
+      sum = std::fma(w.offsets[at * kTileRows + lane], x.sums[x_at * kGroupRows + slot], sum);
+    }
   }
   return sum;
 }

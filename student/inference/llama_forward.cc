@@ -68,7 +68,7 @@ void LlamaForward::Run(std::span<const LlamaRow> rows) {
   crew_.Run(count, [&](int32_t m, int32_t worker) {
     assert(rows[m].position >= 0 && rows[m].position < std::min(context_, rows[m].cache->context()));
     model_.Embed(rows[m].token, x_.data() + static_cast<size_t>(m) * config_.width);
-    AddAndNorm(m, false, model_.layers()[0].attention_norm, worker);
+    AddAndNorm(m, false, &model_.layers()[0].attention_norm, worker);
   });
   for (int32_t layer = 0; layer < config_.layers; ++layer) {
     Attention(rows, layer);
@@ -77,11 +77,12 @@ void LlamaForward::Run(std::span<const LlamaRow> rows) {
   Logits(rows);
 }
 
-void LlamaForward::AddAndNorm(int32_t m, bool add, const std::vector<float>& weight, int32_t worker) {
+void LlamaForward::AddAndNorm(int32_t m, bool add, const std::vector<float>* weight, int32_t worker) {
   float* x = x_.data() + static_cast<size_t>(m) * config_.width;
   float* scratch = scratch_.data() + worker * scratch_floats_;
   if (add) kernels_.add(x, delta_.data() + m * PaddedRows(model_.layers()[0].down), config_.width);
-  kernels_.rms_norm(x, weight.data(), config_.rms_epsilon, config_.width, scratch);
+  if (weight == nullptr) return;
+  kernels_.rms_norm(x, weight->data(), config_.rms_epsilon, config_.width, scratch);
   normed_.Set(m, scratch, kernels_);
 }
 
@@ -112,7 +113,7 @@ void LlamaForward::Attention(std::span<const LlamaRow> rows, int32_t layer) {
     attended_.Set(m, out, kernels_);
   });
   Multiply(weights.output, attended_, count, delta_);
-  crew_.Run(count, [&](int32_t m, int32_t worker) { AddAndNorm(m, true, weights.ffn_norm, worker); });
+  crew_.Run(count, [&](int32_t m, int32_t worker) { AddAndNorm(m, true, &weights.ffn_norm, worker); });
 }
 
 void LlamaForward::FeedForward(std::span<const LlamaRow> rows, int32_t layer) {
@@ -127,18 +128,24 @@ void LlamaForward::FeedForward(std::span<const LlamaRow> rows, int32_t layer) {
     hidden_.Set(m, hidden, kernels_);
   });
   Multiply(weights.down, hidden_, count, delta_);
+  // After the last layer the sum is all that is left to do here: Logits has a norm of its own.
   const bool last = layer + 1 == config_.layers;
-  const std::vector<float>& norm = last ? model_.output_norm() : model_.layers()[layer + 1].attention_norm;
+  const std::vector<float>* norm = last ? nullptr : &model_.layers()[layer + 1].attention_norm;
   crew_.Run(count, [&](int32_t m, int32_t worker) { AddAndNorm(m, true, norm, worker); });
 }
 
-// The head is a fifth of the arithmetic, so only rows whose logits are wanted go through it: they move to the front.
+// The head is a fifth of the arithmetic, so only rows whose logits are wanted go through it.
 void LlamaForward::Logits(std::span<const LlamaRow> rows) {
   std::vector<int32_t> wanted;
   for (size_t m = 0; m < rows.size(); ++m) {
     if (rows[m].logits != nullptr) wanted.push_back(static_cast<int32_t>(m));
   }
-  for (size_t i = 0; i < wanted.size(); ++i) normed_.Move(wanted[i], static_cast<int32_t>(i));
+  crew_.Run(static_cast<int32_t>(wanted.size()), [&](int32_t i, int32_t worker) {
+    float* scratch = scratch_.data() + worker * scratch_floats_;
+    const float* x = x_.data() + static_cast<size_t>(wanted[i]) * config_.width;
+    kernels_.rms_norm(x, model_.output_norm().data(), config_.rms_epsilon, config_.width, scratch);
+    normed_.Set(i, scratch, kernels_);
+  });
   const size_t stride = PaddedRows(model_.head());
   if (logits_.size() < wanted.size() * stride) logits_.resize(wanted.size() * stride);
   Multiply(model_.head(), normed_, static_cast<int32_t>(wanted.size()), logits_);

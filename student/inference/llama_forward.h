@@ -53,8 +53,8 @@ class LlamaForward {
   void Logits(std::span<const LlamaRow> rows);
   // y[m] = x[m] * matrix for m < rows, tiles shared out to the crew.
   void Multiply(const PackedMatrix& matrix, const Activations& x, int32_t rows, std::vector<float>& y);
-  // Adds `delta_` row m to x_, when there is one, and makes `normed_` of the result.
-  void AddAndNorm(int32_t m, bool add, const std::vector<float>& weight, int32_t worker);
+  // Adds row m of delta_ to x_ when `add`, and makes row m of normed_ of the result when there is a weight.
+  void AddAndNorm(int32_t m, bool add, const std::vector<float>* weight, int32_t worker);
 
   const LlamaModel& model_;
   const LlamaConfig& config_;

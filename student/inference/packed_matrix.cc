@@ -112,9 +112,9 @@ Block ReadBlock(GgufType type, const uint8_t* row, int32_t index) {
 }  // namespace
 
 Activations::Activations(int32_t rows_max, int32_t columns)
-    : rows_max_(rows_max),
+    : rows_max_((rows_max + kGroupRows - 1) / kGroupRows * kGroupRows),
       columns_(columns),
-      values_(static_cast<size_t>(rows_max) * columns),
+      values_(static_cast<size_t>(rows_max_) * columns),
       quantised_(values_.size()),
       scales_(values_.size() / kBlockColumns),
       sums_(scales_.size()) {
@@ -123,21 +123,11 @@ Activations::Activations(int32_t rows_max, int32_t columns)
 
 void Activations::Set(int32_t m, const float* values, const CpuKernels& kernels) {
   assert(m >= 0 && m < rows_max_);
-  const size_t at = static_cast<size_t>(m) * columns_;
-  std::copy_n(values, columns_, values_.data() + at);
-  kernels.quantise(values, columns_, quantised_.data() + at, scales_.data() + at / kBlockColumns,
-                   sums_.data() + at / kBlockColumns);
-}
-
-void Activations::Move(int32_t from, int32_t to) {
-  if (from == to) return;
-  const auto move = [from, to](auto& data, size_t row) {
-    std::copy_n(data.data() + from * row, row, data.data() + to * row);
-  };
-  move(values_, columns_);
-  move(quantised_, columns_);
-  move(scales_, columns_ / kBlockColumns);
-  move(sums_, columns_ / kBlockColumns);
+  std::copy_n(values, columns_, values_.data() + static_cast<size_t>(m) * columns_);
+  const size_t group = static_cast<size_t>(m / kGroupRows) * kGroupRows, slot = m % kGroupRows;
+  const size_t block = group * (columns_ / kBlockColumns) + slot;
+  kernels.quantise(values, columns_, quantised_.data() + group * columns_ + 2 * slot, scales_.data() + block,
+                   sums_.data() + block);
 }
 
 ActivationView Activations::View(int32_t rows) const {

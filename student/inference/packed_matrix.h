@@ -30,9 +30,8 @@ class Activations {
 
   // Copies row m, [columns] finite fp32, and rounds it.
   void Set(int32_t m, const float* values, const CpuKernels& kernels);
-  // Copies row `from` over row `to`.
-  void Move(int32_t from, int32_t to);
 
+  // At least the number of rows that was asked for.
   int32_t rows_max() const { return rows_max_; }
   int32_t columns() const { return columns_; }
   ActivationView View(int32_t rows) const;
@@ -40,10 +39,10 @@ class Activations {
  private:
   int32_t rows_max_;
   int32_t columns_;
-  std::vector<float> values_;       // [rows, columns]
-  std::vector<int16_t> quantised_;  // [rows, columns]
-  std::vector<float> scales_;       // [rows, columns / 32]
-  std::vector<float> sums_;         // [rows, columns / 32]
+  std::vector<float> values_;       // layouts as in ActivationView
+  std::vector<int16_t> quantised_;
+  std::vector<float> scales_;
+  std::vector<float> sums_;
 };
 
 class PackedMatrix {
