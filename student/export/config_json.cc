@@ -167,7 +167,7 @@ absl::StatusOr<ModelConfig> ParseConfigJson(std::string_view text) {
                   Message("at most ", kExpertMatricesMax, " in all"));
   }
   if (const std::string problem = Validate(config); !problem.empty())
-    return Refuse("shape", problem, "a shape of ours");
+    return absl::InvalidArgumentError(Message("config.json: ", problem));
   return config;
 }
 

@@ -209,7 +209,7 @@ INSTANTIATE_TEST_SUITE_P(
         Changed{"\"vocab_size\": 512", "\"vocab_size\": 99999999999", "vocab_size"},
         Changed{"\"q_lora_rank\": 32,", "", "q_lora_rank"},
         Changed{"\"num_hidden_layers\": 3", "\"num_hidden_layers\": 0", "num_hidden_layers"},
-        Changed{"\"n_group\": 4", "\"n_group\": 8", "group"}, Changed{"1e-06", "1e-05", "epsilon"},
+        Changed{"\"n_group\": 4", "\"n_group\": 8", "group"}, Changed{"1e-06", "1e-05", "rms_norm_eps"},
         Changed{"\"tie_word_embeddings\": true", "\"tie_word_embeddings\": 1", "tie_word_embeddings"},
         Changed{"{", "[", "JSON"}));
 
