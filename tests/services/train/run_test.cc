@@ -225,7 +225,7 @@ class RunTest : public testing::Test {
         options.stop, options.log, patience);
     std::ostringstream out;
     Events events(out);
-    const absl::Status status = Run(options, *tokenizer_, key, client, events);
+    const absl::Status status = train::Run(options, *tokenizer_, key, client, events);
     events_.clear();
     std::istringstream lines(out.str());
     for (std::string line; std::getline(lines, line);) events_.push_back(nlohmann::json::parse(line));
