@@ -23,6 +23,12 @@ std::string Count(uint64_t count) {
   return std::string(digits.size() < 8 ? 8 - digits.size() : 0, ' ') + digits;
 }
 
+// A decimal string cut to three digits after the point.
+std::string Short(const std::string& decimal) {
+  const size_t point = decimal.find('.');
+  return Line(point == std::string::npos ? decimal : decimal.substr(0, point + 4));
+}
+
 std::string Padded(std::string text, size_t width) {
   text.resize(std::max(text.size(), width), ' ');
   return text;
@@ -66,7 +72,7 @@ std::string AuditText(const AuditReport& report) {
         << " files, checkpoint " << Line(report.release->checkpoint_digest) << "\n";
     for (const auto& q : report.release->quality) {
       out << "  claimed quality, " << Line(q.student) << ": kl " << Line(q.kl) << ", agreement "
-          << Line(q.agreement) << ", perplexity " << Line(q.perplexity) << " over " << q.tokens
+          << Line(q.agreement) << ", perplexity " << Short(q.perplexity) << " over " << q.tokens
           << " tokens\n";
     }
   }

@@ -204,9 +204,8 @@ int PrintVerdict(const Cli& cli, const LogCheck& check) {
 int Verify(const Cli& cli, const VerifyArguments& arguments) {
   if (arguments.key.empty()) {
     cli.err << "error: nothing says whose log this should be: add --key LOG.vkey (the log's public key, from "
-               "someone you "
-               "trust; a dev server leaves it at "
-            << DefaultDevDir(ProcessEnvironment()) << "/log.vkey)" << std::endl;
+               "someone you trust; for a dev server of your own, `retort ledger checkpoint -o json` shows it)"
+            << std::endl;
     return kExitUsage;
   }
   auto vkey = ReadVkey(arguments.key);

@@ -366,7 +366,8 @@ absl::Status Demo::CheckDataset() {
 
 absl::Status Demo::Talk() {
   Title("The student, on prompts that it never saw");
-  auto model = student::StudentModel::Load(options_.out + "/student", {});
+  // One thread: a few tokens of a small model are not worth waking others.
+  auto model = student::StudentModel::Load(options_.out + "/student", {.threads = 1});
   if (!model.ok()) return model.status();
   auto spec = LoadJobFile(options_.examples + "/cooking.yaml");
   if (!spec.ok()) return spec.status();
@@ -375,7 +376,7 @@ absl::Status Demo::Talk() {
     if (prompt.split() != "held_out" || shown == 2) continue;
     ++shown;
     student::SamplingOptions generation;
-    generation.max_tokens = 40;
+    generation.max_tokens = 32;
     auto reply =
         (*model)->Generate({{"system", prompt.system()}, {"user", prompt.text()}}, generation, nullptr);
     if (!reply.ok()) return reply.status();
