@@ -113,9 +113,12 @@ class Cluster:
         """Starts the process of a role and returns it; does not wait for it to serve."""
         if config is not None:
             self._write_config(role, config)
-        log = open(self.work / f"{role}.log", "ab")
-        return subprocess.Popen([self.bin / "retortd", "--config", self.configs[role], "--roles", role],
-                                stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        return self._spawn(role, "--roles", role)
+
+    def _spawn(self, name, *arguments):
+        with open(self.work / f"{name}.log", "ab") as log:
+            return subprocess.Popen([self.bin / "retortd", "--config", self.configs[name], *arguments],
+                                    stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def start(self, role, config=None):
         assert role not in self.processes
@@ -152,9 +155,7 @@ class Cluster:
         self.configs["all"] = self.work / "all.yaml"
         self._write_config("all", config)
         self.ports["all"] = int(config.listen.rsplit(":", 1)[1])
-        log = open(self.work / "all.log", "ab")
-        self.processes["all"] = subprocess.Popen([self.bin / "retortd", "--config", self.configs["all"]],
-                                                 stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        self.processes["all"] = self._spawn("all")
         tls = config.tls
         self.channels["all"] = retort_client.connect(config.listen, tls.certificate, tls.private_key, tls.authorities)
         self.await_serving("all")
@@ -203,12 +204,18 @@ class Cluster:
         return self.jobs.GetJob(self.stubs.jobs.GetJobRequest(name=name), timeout=START_SECONDS, wait_for_ready=True)
 
     def entries(self, kind=0):
-        """All entries of the project's log."""
+        """All entries of the project's log; none before the first append makes it."""
         found, token = [], ""
         while True:
-            page = self.ledger.ListEntries(
-                self.stubs.ledger.ListEntriesRequest(parent=f"{PROJECT}/ledgers/main", page_size=200, page_token=token,
-                                                     kind=kind), timeout=START_SECONDS, wait_for_ready=True)
+            try:
+                page = self.ledger.ListEntries(
+                    self.stubs.ledger.ListEntriesRequest(parent=f"{PROJECT}/ledgers/main", page_size=200,
+                                                         page_token=token, kind=kind),
+                    timeout=START_SECONDS, wait_for_ready=True)
+            except grpc.RpcError as error:
+                if error.code() == grpc.StatusCode.NOT_FOUND:
+                    return []
+                raise
             found.extend(page.entries)
             token = page.next_page_token
             if not token:

@@ -3,17 +3,19 @@
 import collections
 import http.server
 import json
+import select
+import socket
 import threading
-import time
 
 
 class FakeTeacher:
     """`mode` may be changed at any time: good, 401, 402, 429, 500, broken, hang, drop."""
 
-    def __init__(self, mode="good", pause=0.0):
-        self.mode, self.pause = mode, pause
+    def __init__(self, mode="good"):
+        self.mode = mode
         self.asked = collections.Counter()  # by Idempotency-Key, which is the request id of the sample
-        self.lock = threading.Lock()
+        self.answers_left = None  # how many answers may go out before the next allow(); None for any number
+        self.lock = threading.Condition()
         self.stopping = threading.Event()
         endpoint = self
 
@@ -44,8 +46,28 @@ class FakeTeacher:
         with self.lock:
             return sum(self.asked.values())
 
+    def allow(self, answers):
+        """Holds back all but the next `answers` answers; None lets all out."""
+        with self.lock:
+            self.answers_left = answers
+            self.lock.notify_all()
+
+    def await_turn(self, connection):
+        """False when the client is gone: it takes no turn, then."""
+        with self.lock:
+            while True:
+                if select.select([connection], [], [], 0)[0] and not connection.recv(1, socket.MSG_PEEK):
+                    return False
+                if self.answers_left != 0 or self.stopping.is_set():
+                    break
+                self.lock.wait(0.02)
+            if self.answers_left is not None:
+                self.answers_left -= 1
+            return True
+
     def close(self):
         self.stopping.set()
+        self.allow(None)
         self.server.shutdown()
         self.server.server_close()
 
@@ -57,8 +79,9 @@ class FakeTeacher:
         if mode == "hang":
             self.stopping.wait(60)
             return
-        if self.pause:
-            time.sleep(self.pause)
+        if not self.await_turn(handler.connection):
+            handler.close_connection = True
+            return
         if mode == "drop":
             handler.close_connection = True
             handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"choices\":")

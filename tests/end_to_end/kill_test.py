@@ -3,7 +3,7 @@
     kill_test.py --bin build/release/bin --teacher embedded --kills 20
     kill_test.py --bin build/release/bin --teacher fake --kills 20 --seed 7
 
-The seed is printed; it fixes which process dies and after which pause, though not what the processes were doing then.
+The seed is printed; it fixes which process dies at which point of the job, though not what every thread was doing then.
 
 With `embedded` the job goes from prompts to a released student and its evidence is verified; every process is a victim.
 With `fake` the teacher is an HTTP endpoint of this test that counts what it is asked, so that every single ask is accounted
@@ -27,6 +27,7 @@ import cluster as e2e
 from fake_teacher import FakeTeacher, teacher_config
 
 CONCURRENCY = 4
+ADVANCE_SECONDS = 120  # from one kill to the next; far more than it takes, but some machines are busy
 
 
 def request_id(job_uid, index, attempt):
@@ -77,28 +78,53 @@ def kill_and_restart(cluster, victim):
     return True
 
 
+def fraction_done(job):
+    """How far the job is, from 0 to 1; extraction and training count half each."""
+    extraction = job.progress.samples_done / max(1, job.progress.samples_total)
+    if job.spec.extract_only:
+        return extraction
+    return 0.5 * extraction + 0.5 * job.progress.steps_done / max(1, job.progress.steps_total)
+
+
+def await_fraction(cluster, watcher, name, target, done):
+    """Looks at ledger and job until the job is that far; returns it with the captures of the last look."""
+    seen = {}
+
+    def there():
+        seen["captures"] = watcher.look()
+        job = seen["job"] = cluster.get_job(name)
+        state = cluster.state_name(job)
+        assert state not in ("FAILED", "CANCELLED"), f"{state} after {done} kills: {job.state_reason}: {job.state_message}"
+        assert state != "SUCCEEDED", f"the job ended after {done} kills: give it more work (--prompts, --steps)"
+        return fraction_done(job) >= target
+
+    e2e.wait_until(f"{name} at {target:.2f}", ADVANCE_SECONDS, there)
+    return seen["job"], seen["captures"]
+
+
 def run_kills(cluster, watcher, job, arguments, chance, fake):
-    """Kills until `arguments.kills` victims are dead; returns for each kill the asks that the fake teacher had seen."""
-    done, asked_of_recorded = 0, {}
-    while done < arguments.kills:
-        time.sleep(chance.uniform(0.0, arguments.pause))
-        captures = watcher.look()
+    """Kills at random points of the job's way, whatever the speed of the machine. Returns, for each prompt that was in the
+    ledger at a kill, how often the fake teacher had been asked by then."""
+    asked_of_recorded = {}
+    for done, target in enumerate(sorted(chance.uniform(0, 0.9) for _ in range(arguments.kills))):
+        if fake is not None:  # it holds the rest back, so that every kill finds work left and calls in flight
+            fake.allow(max(1, int(target * arguments.prompts) + 1 - job.progress.samples_done))
+        job, captures = await_fraction(cluster, watcher, job.name, target, done)
+        time.sleep(chance.uniform(0, arguments.pause))
         if fake is not None:
             with fake.lock:
                 asked = dict(fake.asked)
             for capture in captures:  # what is recorded now must never be asked again
                 asked_of_recorded.setdefault(capture["index"], asks_of(asked, job.uid, capture["index"]))
-        state = cluster.state_name(cluster.get_job(job.name))
-        assert state not in ("FAILED", "CANCELLED"), f"the job is {state} after {done} kills: {cluster.get_job(job.name)}"
-        if state == "SUCCEEDED":
-            raise AssertionError(f"the job ended after {done} of {arguments.kills} kills: give it more work (--prompts, --steps)")
         victims = ["ledger", "policy", "teacher", "jobs", "jobs"]
-        if state in ("TRAINING", "EVALUATING"):
-            victims = ["jobs", "ledger", "retort-train", "retort-train"]
+        if job.progress.steps_total > 0:
+            victims = ["ledger", "jobs", "retort-train", "retort-train"]
         victim = chance.choice(victims)
-        if kill_and_restart(cluster, victim):
-            done += 1
-            print(f"kill {done:2}: {victim:<12} in {state:<10} with {len(watcher.leaf_hashes)} entries", flush=True)
+        if not kill_and_restart(cluster, victim):
+            e2e.wait_until("a trainer to kill", ADVANCE_SECONDS, cluster.kill_trainer)
+        print(f"kill {done + 1:2}: {victim:<12} at {target:.2f}, {len(watcher.leaf_hashes)} entries", flush=True)
+    if fake is not None:
+        fake.allow(None)
     return asked_of_recorded
 
 
@@ -159,29 +185,31 @@ def main():
     parser.add_argument("--bin", required=True)
     parser.add_argument("--teacher", choices=["embedded", "fake"], default="embedded")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--pause", type=float, default=0.8, help="longest time between a restart and the next kill")
-    parser.add_argument("--prompts", type=int, default=60)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--pause", type=float, default=0.1, help="longest wait between reaching a point and the kill")
+    parser.add_argument("--prompts", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     parser.add_argument("--keep", help="folder for logs and data; a temporary one otherwise")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
     chance = random.Random(arguments.seed)
-    fake = FakeTeacher(pause=0.1) if arguments.teacher == "fake" else None
+    fake = FakeTeacher() if arguments.teacher == "fake" else None
     with tempfile.TemporaryDirectory(prefix="retort-kill-") as temporary:
         work = pathlib.Path(arguments.keep or temporary)
         work.mkdir(parents=True, exist_ok=True)
         stubs = e2e.retort_client.Stubs()
-        teachers = [teacher_config(stubs, fake.url, max_attempts=1)] if fake else []
+        teachers = [teacher_config(stubs, fake.url, max_attempts=1, timeout_seconds=250)] if fake else []
         with e2e.Cluster(arguments.bin, work, teachers, stubs) as cluster:
             started = time.monotonic()
             cluster.start_all()
             spec = e2e.make_spec(stubs, [f"Name {number} things that are {number} days old." for number in range(arguments.prompts)],
                                  teacher="fake" if fake else "embedded", extract_only=bool(fake), concurrency=CONCURRENCY,
-                                 max_tokens=24)
-            spec.training.steps = arguments.steps if not fake else 0
+                                 max_tokens=16)
+            if not fake:
+                spec.training.steps = arguments.steps
             job = cluster.create_job(spec, "kills")
             watcher = Watcher(cluster)
+            e2e.wait_until("the first entry", 60, cluster.entries)
             vkey = cluster.ledger.GetCheckpoint(
                 stubs.ledger.GetCheckpointRequest(name=f"{e2e.PROJECT}/ledgers/main"), timeout=30).vkey
             try:
