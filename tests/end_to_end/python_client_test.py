@@ -25,7 +25,8 @@ class PythonClient(unittest.TestCase):
         cls.log = open(cls.data / "retortd.log", "wb")
         environment = dict(os.environ)
         environment.pop("OPENAI_API_KEY", None)  # nothing here may ever reach a real endpoint
-        cls.server = subprocess.Popen([f"{BIN}/retortd", "--dev", "--data-dir", str(cls.data), "--listen", "127.0.0.1:0"],
+        cls.server = subprocess.Popen([f"{BIN}/retortd", "--dev", "--data-dir", str(cls.data), "--listen", "127.0.0.1:0",
+                                       "--packs-dir", str(ROOT / "policy" / "packs")],
                                       stdout=cls.log, stderr=cls.log, env=environment)
         end = time.monotonic() + 60
         while not (cls.data / "dev" / "endpoint").exists():
