@@ -9,7 +9,7 @@
 namespace retort::services {
 namespace {
 
-CommandResult Run(std::vector<std::string> arguments) {
+CommandResult Retort(std::vector<std::string> arguments) {
   static int runs = 0;
   const std::string scratch =
       testing::TempDir() + "/retort_" + std::to_string(getpid()) + "_" + std::to_string(++runs);
@@ -22,39 +22,39 @@ CommandResult Run(std::vector<std::string> arguments) {
 }
 
 TEST(ProgramTest, PrintsItsVersion) {
-  const CommandResult result = Run({"version"});
+  const CommandResult result = Retort({"version"});
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_EQ(result.out.rfind("retort ", 0), 0u) << result.out;
-  EXPECT_EQ(Run({"version", "-o", "json"}).out.rfind("{\"version\":", 0), 0u);
+  EXPECT_EQ(Retort({"version", "-o", "json"}).out.rfind("{\"version\":", 0), 0u);
 }
 
 TEST(ProgramTest, SuggestsTheCommandThatWasMeant) {
-  const CommandResult top = Run({"polcy", "list"});
+  const CommandResult top = Retort({"polcy", "list"});
   EXPECT_EQ(top.exit_code, 2);
   EXPECT_NE(top.err.find("did you mean 'retort policy'?"), std::string::npos) << top.err;
-  const CommandResult below = Run({"--project", "p", "job", "creat"});
+  const CommandResult below = Retort({"--project", "p", "job", "creat"});
   EXPECT_EQ(below.exit_code, 2);
   EXPECT_NE(below.err.find("did you mean 'retort job create'?"), std::string::npos) << below.err;
 }
 
 TEST(ProgramTest, WrongUsageIsTwo) {
-  EXPECT_EQ(Run({}).exit_code, 2);
-  EXPECT_EQ(Run({"job", "create"}).exit_code, 2);
-  EXPECT_EQ(Run({"job", "list", "--nonsense"}).exit_code, 2);
-  EXPECT_EQ(Run({"job", "list", "-o", "xml"}).exit_code, 2);
+  EXPECT_EQ(Retort({}).exit_code, 2);
+  EXPECT_EQ(Retort({"job", "create"}).exit_code, 2);
+  EXPECT_EQ(Retort({"job", "list", "--nonsense"}).exit_code, 2);
+  EXPECT_EQ(Retort({"job", "list", "-o", "xml"}).exit_code, 2);
 }
 
 TEST(ProgramTest, HelpIsZeroAndOnStandardOutput) {
-  const CommandResult result = Run({"ledger", "verify", "--help"});
+  const CommandResult result = Retort({"ledger", "verify", "--help"});
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_NE(result.out.find("Examples:"), std::string::npos) << result.out;
-  EXPECT_NE(Run({"help", "exit-codes"}).out.find("130"), std::string::npos);
+  EXPECT_NE(Retort({"help", "exit-codes"}).out.find("130"), std::string::npos);
 }
 
 TEST(ProgramTest, VerifyWithoutAKeyRefusesAndNamesTheFlag) {
   for (const std::vector<std::string>& command :
        {std::vector<std::string>{"audit", "verify", "/nowhere"}, {"ledger", "verify"}}) {
-    const CommandResult result = Run(command);
+    const CommandResult result = Retort(command);
     EXPECT_EQ(result.exit_code, 2);
     EXPECT_NE(result.err.find("--key LOG.vkey"), std::string::npos) << result.err;
     EXPECT_EQ(result.out, "");
@@ -62,14 +62,14 @@ TEST(ProgramTest, VerifyWithoutAKeyRefusesAndNamesTheFlag) {
 }
 
 TEST(ProgramTest, NoServerIsSixAndSaysWhatToAdd) {
-  const CommandResult result = Run({"--dev-dir", "/nowhere", "job", "list"});
+  const CommandResult result = Retort({"--dev-dir", "/nowhere", "job", "list"});
   EXPECT_EQ(result.exit_code, 6);
   EXPECT_NE(result.err.find("--server"), std::string::npos) << result.err;
 }
 
 TEST(ProgramTest, MissingTlsFileIsNamed) {
-  const CommandResult result = Run({"--server", "127.0.0.1:1", "--tls-ca", "/nowhere/ca", "--tls-cert",
-                                    "/nowhere/cert", "--tls-key", "/nowhere/key", "job", "list"});
+  const CommandResult result = Retort({"--server", "127.0.0.1:1", "--tls-ca", "/nowhere/ca", "--tls-cert",
+                                       "/nowhere/cert", "--tls-key", "/nowhere/key", "job", "list"});
   EXPECT_EQ(result.exit_code, 5) << result.err;
   EXPECT_NE(result.err.find("/nowhere/"), std::string::npos) << result.err;
 }
@@ -77,20 +77,20 @@ TEST(ProgramTest, MissingTlsFileIsNamed) {
 TEST(ProgramTest, KeyGoesRound) {
   const std::string file = testing::TempDir() + "/key_" + std::to_string(getpid());
   std::filesystem::remove(file);
-  const CommandResult made = Run({"key", "generate", "--name", "acme/teacher", "--out", file});
+  const CommandResult made = Retort({"key", "generate", "--name", "acme/teacher", "--out", file});
   EXPECT_EQ(made.exit_code, 0) << made.err;
   EXPECT_EQ(made.out.rfind("acme/teacher+", 0), 0u);
-  const CommandResult shown = Run({"key", "show", file});
+  const CommandResult shown = Retort({"key", "show", file});
   EXPECT_EQ(shown.out, made.out);
-  EXPECT_EQ(Run({"key", "generate", "--name", "acme/teacher", "--out", file}).exit_code, 6);
+  EXPECT_EQ(Retort({"key", "generate", "--name", "acme/teacher", "--out", file}).exit_code, 6);
   std::filesystem::remove(file);
 }
 
 TEST(ProgramTest, PolicyCheckDecidesOffline) {
   const std::string packs = std::string(RETORT_SOURCE_DIR) + "/policy/packs";
   const CommandResult result =
-      Run({"policy", "check", "--facts",
-           std::string(RETORT_SOURCE_DIR) + "/deploy/examples/facts-openai.yaml", "--packs", packs});
+      Retort({"policy", "check", "--facts",
+              std::string(RETORT_SOURCE_DIR) + "/deploy/examples/facts-openai.yaml", "--packs", packs});
   EXPECT_EQ(result.exit_code, 3) << result.err;
   EXPECT_EQ(result.out.rfind("deny\n", 0), 0u) << result.out;
   EXPECT_NE(result.out.find("openai.services-agreement"), std::string::npos) << result.out;
