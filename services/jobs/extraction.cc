@@ -162,10 +162,13 @@ class Extraction {
                                          std::chrono::duration<double>(Clock::now() - started_).count());
         now = progress_;
       }
-      if (!written.ok()) continue;  // the workers end by themselves: the signal is up
+      if (!written.ok()) continue;
       written =
           job_.Change("", [&](v1::JobRecord& stored) { *stored.mutable_job()->mutable_progress() = now; })
               .status();
+      if (written.ok()) continue;
+      std::lock_guard lock(mutex_);  // the workers stop at their next prompt
+      if (fatal_.ok()) fatal_ = written;
     }
     return written;
   }

@@ -121,6 +121,17 @@ void JobRunner::Work() {
 
 void JobRunner::RunJob(const std::string& name, StopSignal& stop) {
   JobContext job(place_, stop, name);
+  if (auto before = place_.store->Read(name); before.ok() &&
+                                              before->job().state_reason() == "PEER_UNAVAILABLE" &&
+                                              !IsResting(before->job().state())) {
+    // An earlier process ended while it waited; this one has not asked yet.
+    job.Change("going on",
+               [](v1::JobRecord& stored) {
+                 stored.mutable_job()->clear_state_reason();
+                 stored.mutable_job()->clear_state_message();
+               })
+        .IgnoreError();
+  }
   for (;;) {
     auto record = place_.store->Read(name);
     absl::Status problem = record.status();

@@ -65,7 +65,9 @@ absl::Status FromRocks(const rocksdb::Status& status, const std::string& what) {
   if (status.ok()) return absl::OkStatus();
   const std::string message = what + ": " + status.ToString();
   if (status.IsCorruption()) return WithReason(absl::DataLossError(message), INTERNAL);
-  if (status.IsIOError() && message.find("lock") != std::string::npos) {
+  const bool held = message.find("While lock file") != std::string::npos ||
+                    message.find("lock hold by current process") != std::string::npos;
+  if (status.IsIOError() && held) {
     return absl::FailedPreconditionError(message + "; another process has this database open");
   }
   return absl::UnavailableError(message);
