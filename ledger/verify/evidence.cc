@@ -41,8 +41,8 @@ absl::StatusOr<std::string> ReadFile(const fs::path& path, uint64_t bytes_max) {
   return bytes;
 }
 
-// Leaf hashes that the pack claims. They prove nothing by themselves; once they lead to the signed root, they tell which
-// entry a changed byte belongs to.
+// Leaf hashes that the pack claims. They prove nothing by themselves; once they lead to the signed root, they
+// tell which entry a changed byte belongs to.
 class ClaimedHashes {
  public:
   // False when the pack has none, or, which is a finding, too few.

@@ -4,9 +4,9 @@
 //   manifest.json                 canonical JSON: size and SHA-256 of every other file
 //   (ledger/verify/pack_manifest.h) checkpoint                    C2SP note, signed by the log
 //   tile/entries/...              every entry, in C2SP bundles
-//   tile/0/...                    the leaf hashes, in C2SP tiles; optional: they tell which entry a changed byte is in
-//   attachments/<sha256>          packs, dataset manifests, training manifests
-//   student/...                   the released files, when a student was released
+//   tile/0/...                    the leaf hashes, in C2SP tiles; optional: they tell which entry a changed
+//   byte is in attachments/<sha256>          packs, dataset manifests, training manifests student/... the
+//   released files, when a student was released
 //
 // Contents are checked before the blanket digests of manifest.json, so a changed byte is reported as what it
 // changed: the statement of the entry, the file of the student. Findings are collected, up to kFindingsMax,

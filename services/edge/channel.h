@@ -22,9 +22,9 @@ struct TlsPaths {
   std::string authorities;
 };
 
-// A channel to host:port. Connecting happens in the background: an unreachable server shows as Unavailable on calls.
-// Calls on methods that are reads or carry a request id may be retried by the caller on Unavailable only.
-// NotFound or FailedPrecondition when a TLS file cannot be read (which one, and why).
+// A channel to host:port. Connecting happens in the background: an unreachable server shows as Unavailable on
+// calls. Calls on methods that are reads or carry a request id may be retried by the caller on Unavailable
+// only. NotFound or FailedPrecondition when a TLS file cannot be read (which one, and why).
 absl::StatusOr<std::shared_ptr<grpc::Channel>> ConnectTo(const std::string& address, const TlsPaths& tls);
 
 // Every call has a deadline; this sets it.

@@ -1,5 +1,6 @@
 #include "services/edge/dev_identity.h"
 
+#include <fcntl.h>
 #include <openssl/bio.h>
 #include <openssl/ec.h>
 #include <openssl/evp.h>
@@ -7,7 +8,6 @@
 #include <openssl/rand.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <cassert>
@@ -60,12 +60,14 @@ Certificate NewCertificate(EVP_PKEY* key, const char* name, X509* issuer) {
   BIGNUM* number = BN_bin2bn(serial, sizeof(serial), nullptr);
   BN_to_ASN1_INTEGER(number, X509_get_serialNumber(certificate.get()));
   BN_free(number);
-  X509_gmtime_adj(X509_getm_notBefore(certificate.get()), -300);  // clocks of two machines may differ a little
+  X509_gmtime_adj(X509_getm_notBefore(certificate.get()),
+                  -300);  // clocks of two machines may differ a little
   X509_gmtime_adj(X509_getm_notAfter(certificate.get()), kValidSeconds);
   X509_set_pubkey(certificate.get(), key);
   X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate.get()), "CN", MBSTRING_ASC,
                              reinterpret_cast<const unsigned char*>(name), -1, -1, 0);
-  X509_set_issuer_name(certificate.get(), X509_get_subject_name(issuer == nullptr ? certificate.get() : issuer));
+  X509_set_issuer_name(certificate.get(),
+                       X509_get_subject_name(issuer == nullptr ? certificate.get() : issuer));
   return certificate;
 }
 
@@ -88,7 +90,8 @@ std::string PemOf(EVP_PKEY* key) {
 absl::Status WriteFile(const std::string& path, const std::string& bytes, mode_t mode) {
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
   if (fd < 0) return absl::FailedPreconditionError(path + ": cannot be written: " + std::strerror(errno));
-  const bool written = write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()) && fsync(fd) == 0;
+  const bool written =
+      write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()) && fsync(fd) == 0;
   close(fd);
   if (!written) return absl::FailedPreconditionError(path + ": cannot be written: " + std::strerror(errno));
   return absl::OkStatus();

@@ -8,10 +8,10 @@
 
 namespace retort::services {
 
-// Writes into `folder`, unless all are there: ca.crt, server.crt, server.key, client.crt, client.key. Keys are ECDSA
-// P-256, readable by the owner only. Leaves are valid for localhost and 127.0.0.1, carry a SPIFFE URI
-// (spiffe://dev.retort.invalid/server and /client), serve both as client and server, and end after 90 days. The
-// authority's key is never written. FailedPrecondition when the folder cannot be written.
+// Writes into `folder`, unless all are there: ca.crt, server.crt, server.key, client.crt, client.key. Keys
+// are ECDSA P-256, readable by the owner only. Leaves are valid for localhost and 127.0.0.1, carry a SPIFFE
+// URI (spiffe://dev.retort.invalid/server and /client), serve both as client and server, and end after 90
+// days. The authority's key is never written. FailedPrecondition when the folder cannot be written.
 absl::Status EnsureDevIdentity(const std::string& folder);
 
 }  // namespace retort::services

@@ -29,7 +29,9 @@ std::string ToHex(std::string_view bytes) {
 }
 
 bool FromHex(std::string_view hex, std::string* bytes) {
-  const auto value = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; };
+  const auto value = [](char c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+  };
   if (hex.size() % 2 != 0) return false;
   for (size_t i = 0; i < hex.size(); i += 2) {
     const int high = value(hex[i]), low = value(hex[i + 1]);
@@ -44,15 +46,18 @@ std::string Mac(std::string_view key, std::string_view scope, std::string_view p
   message.append(scope).append(position);
   unsigned char mac[EVP_MAX_MD_SIZE];
   unsigned int length = 0;
-  const auto* done = HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
-                          reinterpret_cast<const unsigned char*>(message.data()), message.size(), mac, &length);
+  const auto* done =
+      HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
+           reinterpret_cast<const unsigned char*>(message.data()), message.size(), mac, &length);
   assert(done != nullptr && length == 32);
   return std::string(reinterpret_cast<char*>(mac), kMacBytes);
 }
 
 }  // namespace
 
-PageTokens::PageTokens(std::string key) : key_(std::move(key)) { assert(key_.size() >= 32); }
+PageTokens::PageTokens(std::string key) : key_(std::move(key)) {
+  assert(key_.size() >= 32);
+}
 
 PageTokens PageTokens::WithRandomKey() {
   std::string key(32, '\0');
@@ -67,8 +72,9 @@ std::string PageTokens::Seal(std::string_view scope, std::string_view position) 
 
 absl::StatusOr<std::string> PageTokens::Open(std::string_view scope, std::string_view token) const {
   const auto refuse = [] {
-    return WithReason(absl::InvalidArgumentError("page_token: not a token of this listing; start again without one"),
-                      PAGE_TOKEN_INVALID, {{"field", "page_token"}});
+    return WithReason(
+        absl::InvalidArgumentError("page_token: not a token of this listing; start again without one"),
+        PAGE_TOKEN_INVALID, {{"field", "page_token"}});
   };
   std::string bytes;
   if (token.size() > kTokenBytesMax || !FromHex(token, &bytes) || bytes.size() < kMacBytes) return refuse();

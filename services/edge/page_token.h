@@ -10,8 +10,8 @@
 
 namespace retort::services {
 
-// Seals positions of listings with HMAC-SHA-256 under a key that lives as long as the process or the store that holds
-// it. Immutable after construction; safe on any thread.
+// Seals positions of listings with HMAC-SHA-256 under a key that lives as long as the process or the store
+// that holds it. Immutable after construction; safe on any thread.
 class PageTokens {
  public:
   // `key` is at least 32 random bytes.
@@ -20,11 +20,12 @@ class PageTokens {
   // A key from the system's entropy; tokens then end with the process.
   static PageTokens WithRandomKey();
 
-  // A URL-safe token for `position` in the listing that `scope` names: parent, filter, order, and whatever else must
-  // stay the same from page to page.
+  // A URL-safe token for `position` in the listing that `scope` names: parent, filter, order, and whatever
+  // else must stay the same from page to page.
   std::string Seal(std::string_view scope, std::string_view position) const;
 
-  // The position; InvalidArgument with reason PAGE_TOKEN_INVALID when the token is malformed, altered, or of another scope.
+  // The position; InvalidArgument with reason PAGE_TOKEN_INVALID when the token is malformed, altered, or of
+  // another scope.
   absl::StatusOr<std::string> Open(std::string_view scope, std::string_view token) const;
 
  private:

@@ -9,8 +9,12 @@
 namespace retort::services {
 namespace {
 
-bool IsLower(char c) { return c >= 'a' && c <= 'z'; }
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+bool IsLower(char c) {
+  return c >= 'a' && c <= 'z';
+}
+bool IsDigit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 bool IsDecimal(std::string_view text) {
   if (text.empty() || (text.size() > 1 && text[0] == '0')) return false;

@@ -15,7 +15,7 @@ namespace retort::services {
 namespace {
 
 constexpr int kReceiveBytesMax = 4 << 20;
-constexpr int kSendBytesMax = 8 << 20;     // a sample with wide log-probabilities and its proof
+constexpr int kSendBytesMax = 8 << 20;  // a sample with wide log-probabilities and its proof
 constexpr int kMetadataBytesMax = 16 << 10;
 constexpr int kStreamsPerConnectionMax = 256;
 constexpr int kThreadsMax = 512;
@@ -59,9 +59,12 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(const TlsPa
 
 }  // namespace
 
-EdgeServer::EdgeServer(std::unique_ptr<grpc::Server> server, int port) : server_(std::move(server)), port_(port) {}
+EdgeServer::EdgeServer(std::unique_ptr<grpc::Server> server, int port)
+    : server_(std::move(server)), port_(port) {}
 
-EdgeServer::~EdgeServer() { Drain(std::chrono::milliseconds(0)); }
+EdgeServer::~EdgeServer() {
+  Drain(std::chrono::milliseconds(0));
+}
 
 absl::StatusOr<std::unique_ptr<EdgeServer>> EdgeServer::Start(const EdgeServerOptions& options,
                                                               const std::vector<grpc::Service*>& services) {

@@ -1,4 +1,5 @@
-// The gRPC server that every role is served by: mutual TLS, message and connection limits, health, reflection, drain.
+// The gRPC server that every role is served by: mutual TLS, message and connection limits, health,
+// reflection, drain.
 #ifndef SERVICES_EDGE_SERVER_H_
 #define SERVICES_EDGE_SERVER_H_
 
@@ -26,9 +27,9 @@ struct EdgeServerOptions {
 // A running server. Thread-safe.
 class EdgeServer {
  public:
-  // Starts serving. `services` stay owned by the caller and must outlive the server. FailedPrecondition when the port is
-  // taken or the address cannot be bound, or a TLS file is unusable; the message names address or file.
-  // Health answers SERVING from the start for "" and every service; see SetServing.
+  // Starts serving. `services` stay owned by the caller and must outlive the server. FailedPrecondition when
+  // the port is taken or the address cannot be bound, or a TLS file is unusable; the message names address or
+  // file. Health answers SERVING from the start for "" and every service; see SetServing.
   static absl::StatusOr<std::unique_ptr<EdgeServer>> Start(const EdgeServerOptions& options,
                                                            const std::vector<grpc::Service*>& services);
   ~EdgeServer();

@@ -14,21 +14,27 @@ using server::v1::ServerConfig;
 
 // A field must be there exactly when one of the hosted roles uses it.
 absl::Status CheckUse(std::string_view field, const std::string& value, bool used, std::string_view used_by) {
-  if (used && value.empty()) return InvalidField(field, "", "a value: the role " + std::string(used_by) + " needs it");
+  if (used && value.empty())
+    return InvalidField(field, "", "a value: the role " + std::string(used_by) + " needs it");
   if (!used && !value.empty()) {
-    return InvalidField(field, value, "nothing: only the role " + std::string(used_by) + " uses it, and it is not hosted here");
+    return InvalidField(
+        field, value,
+        "nothing: only the role " + std::string(used_by) + " uses it, and it is not hosted here");
   }
   return absl::OkStatus();
 }
 
 absl::Status CheckTeacher(const server::v1::TeacherConfig& teacher, std::set<std::string>& ids) {
   const std::string field = "teachers[" + teacher.id() + "]";
-  if (!IsResourceId(teacher.id())) return InvalidField("teachers.id", teacher.id(), "[a-z]([a-z0-9-]{0,61}[a-z0-9])?");
+  if (!IsResourceId(teacher.id()))
+    return InvalidField("teachers.id", teacher.id(), "[a-z]([a-z0-9-]{0,61}[a-z0-9])?");
   if (!ids.insert(teacher.id()).second) return InvalidField("teachers.id", teacher.id(), "distinct ids");
   if (teacher.provider().empty()) return InvalidField(field + ".provider", "", "the maker of the model");
-  if (teacher.model().empty()) return InvalidField(field + ".model", "", "the model as its provider spells it");
+  if (teacher.model().empty())
+    return InvalidField(field + ".model", "", "the model as its provider spells it");
   if (teacher.channel() == teacher::v1::CHANNEL_UNSPECIFIED) {
-    return InvalidField(field + ".channel", "CHANNEL_UNSPECIFIED", "how the model is reached, for example OPEN_WEIGHTS");
+    return InvalidField(field + ".channel", "CHANNEL_UNSPECIFIED",
+                        "how the model is reached, for example OPEN_WEIGHTS");
   }
   switch (teacher.backend_case()) {
     case server::v1::TeacherConfig::kLocal:
@@ -45,13 +51,16 @@ absl::Status CheckTeacher(const server::v1::TeacherConfig& teacher, std::set<std
         return InvalidField(field + ".openai_chat", "api_key_file and api_key_env", "at most one of them");
       }
       if (chat.timeout_seconds() < 0 || chat.timeout_seconds() > 3600) {
-        return InvalidField(field + ".openai_chat.timeout_seconds", std::to_string(chat.timeout_seconds()), "0 to 3600");
+        return InvalidField(field + ".openai_chat.timeout_seconds", std::to_string(chat.timeout_seconds()),
+                            "0 to 3600");
       }
       if (chat.max_attempts() < 0 || chat.max_attempts() > 20) {
-        return InvalidField(field + ".openai_chat.max_attempts", std::to_string(chat.max_attempts()), "0 to 20");
+        return InvalidField(field + ".openai_chat.max_attempts", std::to_string(chat.max_attempts()),
+                            "0 to 20");
       }
       if (chat.top_logprobs_max() < 0 || chat.top_logprobs_max() > 64) {
-        return InvalidField(field + ".openai_chat.top_logprobs_max", std::to_string(chat.top_logprobs_max()), "0 to 64");
+        return InvalidField(field + ".openai_chat.top_logprobs_max", std::to_string(chat.top_logprobs_max()),
+                            "0 to 64");
       }
       return absl::OkStatus();
     }
@@ -68,9 +77,11 @@ absl::StatusOr<std::set<std::string>> ParseRoles(std::string_view list) {
     const size_t comma = std::min(list.find(',', begin), list.size());
     const std::string role(list.substr(begin, comma - begin));
     if (std::find(std::begin(kRoles), std::end(kRoles), role) == std::end(kRoles)) {
-      return absl::InvalidArgumentError("--roles: saw '" + role + "', wanted jobs, teacher, policy or ledger, separated by commas");
+      return absl::InvalidArgumentError("--roles: saw '" + role +
+                                        "', wanted jobs, teacher, policy or ledger, separated by commas");
     }
-    if (!roles.insert(role).second) return absl::InvalidArgumentError("--roles: '" + role + "' is given twice");
+    if (!roles.insert(role).second)
+      return absl::InvalidArgumentError("--roles: '" + role + "' is given twice");
     begin = comma + 1;
   }
   return roles;
@@ -82,7 +93,8 @@ absl::Status ValidateServerConfig(const ServerConfig& config, const std::set<std
   if (!IsReleaseName(config.deployment())) {
     return InvalidField("deployment", config.deployment(), "[A-Za-z0-9][A-Za-z0-9._-]{0,95}");
   }
-  if (config.listen().find(':') == std::string::npos) return InvalidField("listen", config.listen(), "host:port");
+  if (config.listen().find(':') == std::string::npos)
+    return InvalidField("listen", config.listen(), "host:port");
   if (config.data_dir().empty()) return InvalidField("data_dir", "", "a directory");
   for (const auto& [field, value] : {std::pair{"tls.certificate", config.tls().certificate()},
                                      {"tls.private_key", config.tls().private_key()},
@@ -114,12 +126,14 @@ absl::Status ValidateServerConfig(const ServerConfig& config, const std::set<std
     return InvalidField("trainer_program", config.trainer_program(), "nothing: only the role jobs uses it");
   }
   if (teacher == (config.teachers_size() == 0)) {
-    return InvalidField("teachers", std::to_string(config.teachers_size()),
-                        teacher ? "at least one: the role teacher needs it" : "none: only the role teacher uses them");
+    return InvalidField(
+        "teachers", std::to_string(config.teachers_size()),
+        teacher ? "at least one: the role teacher needs it" : "none: only the role teacher uses them");
   }
   if (ledger == (config.trusted_keys_size() == 0)) {
-    return InvalidField("trusted_keys", std::to_string(config.trusted_keys_size()),
-                        ledger ? "at least one: the role ledger needs them" : "none: only the role ledger uses them");
+    return InvalidField(
+        "trusted_keys", std::to_string(config.trusted_keys_size()),
+        ledger ? "at least one: the role ledger needs them" : "none: only the role ledger uses them");
   }
   std::set<std::string> ids;
   for (const auto& one : config.teachers()) {

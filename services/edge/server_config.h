@@ -17,9 +17,11 @@ inline constexpr std::string_view kRoles[] = {"jobs", "teacher", "policy", "ledg
 // Parses "jobs,ledger"; InvalidArgument names the unknown or repeated role.
 absl::StatusOr<std::set<std::string>> ParseRoles(std::string_view list);
 
-// Loads `path` strictly and checks that everything the roles need is there; InvalidArgument names file, line or field,
-// what was seen and what is wanted. A field that no hosted role uses is refused too, so that no setting is ignored.
-absl::StatusOr<server::v1::ServerConfig> LoadServerConfig(const std::string& path, const std::set<std::string>& roles);
+// Loads `path` strictly and checks that everything the roles need is there; InvalidArgument names file, line
+// or field, what was seen and what is wanted. A field that no hosted role uses is refused too, so that no
+// setting is ignored.
+absl::StatusOr<server::v1::ServerConfig> LoadServerConfig(const std::string& path,
+                                                          const std::set<std::string>& roles);
 
 // The checks alone.
 absl::Status ValidateServerConfig(const server::v1::ServerConfig& config, const std::set<std::string>& roles);

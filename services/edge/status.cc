@@ -58,8 +58,8 @@ absl::Status WithReason(absl::Status status, ErrorReason reason, const ErrorMeta
 absl::Status InvalidField(std::string_view field, std::string_view seen, std::string_view wanted) {
   const std::string shown(seen.substr(0, kSeenBytesMax));
   const std::string description = "saw '" + shown + "', wanted " + std::string(wanted);
-  absl::Status status = WithReason(absl::InvalidArgumentError(std::string(field) + ": " + description), INVALID_FIELD,
-                                   {{"field", std::string(field)}, {"seen", shown}});
+  absl::Status status = WithReason(absl::InvalidArgumentError(std::string(field) + ": " + description),
+                                   INVALID_FIELD, {{"field", std::string(field)}, {"seen", shown}});
   google::rpc::BadRequest bad;
   auto* violation = bad.add_field_violations();
   violation->set_field(std::string(field));
@@ -71,7 +71,8 @@ absl::Status InvalidField(std::string_view field, std::string_view seen, std::st
 ErrorReason ReasonOf(const absl::Status& status) {
   google::rpc::ErrorInfo info;
   ErrorReason reason = ERROR_REASON_UNSPECIFIED;
-  if (!ReadErrorInfo(status, &info) || !ErrorReason_Parse(info.reason(), &reason)) return ERROR_REASON_UNSPECIFIED;
+  if (!ReadErrorInfo(status, &info) || !ErrorReason_Parse(info.reason(), &reason))
+    return ERROR_REASON_UNSPECIFIED;
   return reason;
 }
 
@@ -84,7 +85,8 @@ ErrorMetadata MetadataOf(const absl::Status& status) {
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
   absl::Status detailed = status;
-  if (!detailed.GetPayload(kErrorInfoUrl).has_value()) detailed = WithReason(detailed, ReasonOfCode(status.code()));
+  if (!detailed.GetPayload(kErrorInfoUrl).has_value())
+    detailed = WithReason(detailed, ReasonOfCode(status.code()));
   google::rpc::Status details;
   details.set_code(static_cast<int>(status.code()));
   details.set_message(std::string(status.message()));

@@ -4,9 +4,10 @@
 //
 //   return ToGrpcStatus(WithReason(absl::FailedPreconditionError("..."), POLICY_DENIED, {{"rule", rule}}));
 //
-// On the wire every error carries google.rpc.Status in grpc-status-details-bin with exactly one ErrorInfo of domain
-// retort.dev; a status without a reason gets the one that fits its code. FromGrpcStatus is the inverse: code, message,
-// reason and metadata survive a hop, so an error of the ledger that passes through jobs still names its cause.
+// On the wire every error carries google.rpc.Status in grpc-status-details-bin with exactly one ErrorInfo of
+// domain retort.dev; a status without a reason gets the one that fits its code. FromGrpcStatus is the
+// inverse: code, message, reason and metadata survive a hop, so an error of the ledger that passes through
+// jobs still names its cause.
 //
 // Functions are pure and safe on any thread.
 #ifndef SERVICES_EDGE_STATUS_H_
@@ -32,8 +33,8 @@ using ErrorMetadata = std::map<std::string, std::string>;
 // `status` with the reason attached; OK stays OK. A reason that is already there is replaced.
 absl::Status WithReason(absl::Status status, ErrorReason reason, const ErrorMetadata& metadata = {});
 
-// InvalidArgument with reason INVALID_FIELD: "field: saw <seen>, wanted <wanted>". `seen` is cut at 64 bytes; pass no
-// prompt, completion or secret.
+// InvalidArgument with reason INVALID_FIELD: "field: saw <seen>, wanted <wanted>". `seen` is cut at 64 bytes;
+// pass no prompt, completion or secret.
 absl::Status InvalidField(std::string_view field, std::string_view seen, std::string_view wanted);
 
 // The attached reason, or ERROR_REASON_UNSPECIFIED.

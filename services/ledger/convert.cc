@@ -16,15 +16,20 @@ bool CopyExactly(const std::string& from, std::array<uint8_t, N>& to) {
   return true;
 }
 
-std::string Bytes(const std::string& field) { return std::to_string(field.size()) + " bytes"; }
+std::string Bytes(const std::string& field) {
+  return std::to_string(field.size()) + " bytes";
+}
 
 }  // namespace
 
-std::string BytesOf(const ledger::Digest& digest) { return std::string(digest.begin(), digest.end()); }
+std::string BytesOf(const ledger::Digest& digest) {
+  return std::string(digest.begin(), digest.end());
+}
 
 absl::StatusOr<ledger::AppendRequest> AppendFrom(const ledger::v1::AppendEntryRequest& request) {
   ledger::AppendRequest append;
-  if (request.kind() < 0 || request.kind() > 255 || !ledger::IsEntryKind(static_cast<uint8_t>(request.kind()))) {
+  if (request.kind() < 0 || request.kind() > 255 ||
+      !ledger::IsEntryKind(static_cast<uint8_t>(request.kind()))) {
     return InvalidField("kind", std::to_string(request.kind()), "a kind of entry");
   }
   append.kind = static_cast<ledger::EntryKind>(request.kind());
@@ -37,7 +42,8 @@ absl::StatusOr<ledger::AppendRequest> AppendFrom(const ledger::v1::AppendEntryRe
     if (!CopyExactly(from.signature(), to.signature)) {
       return InvalidField("statements.signature", Bytes(from.signature()), "64 bytes");
     }
-    if (!CopyExactly(from.key_id(), to.key_id)) return InvalidField("statements.key_id", Bytes(from.key_id()), "32 bytes");
+    if (!CopyExactly(from.key_id(), to.key_id))
+      return InvalidField("statements.key_id", Bytes(from.key_id()), "32 bytes");
     append.statements.push_back(std::move(to));
   }
   append.payload = request.payload();
@@ -48,7 +54,8 @@ absl::StatusOr<ledger::AppendRequest> AppendFrom(const ledger::v1::AppendEntryRe
   }
   for (const auto& attachment : request.attachments()) {
     if (ledger::HexEncode(ledger::Sha256(attachment.content())) != attachment.sha256()) {
-      return InvalidField("attachments.sha256", attachment.sha256(), "the SHA-256 of content in lower-case hex");
+      return InvalidField("attachments.sha256", attachment.sha256(),
+                          "the SHA-256 of content in lower-case hex");
     }
     append.attachments.push_back(attachment.content());
   }
@@ -74,7 +81,8 @@ ledger::v1::Entry EntryMessage(const std::string& project, uint64_t index, const
   return message;
 }
 
-ledger::v1::Checkpoint CheckpointMessage(const ledger::SignedCheckpoint& checkpoint, const std::string& vkey) {
+ledger::v1::Checkpoint CheckpointMessage(const ledger::SignedCheckpoint& checkpoint,
+                                         const std::string& vkey) {
   ledger::v1::Checkpoint message;
   message.set_note(checkpoint.note);
   message.set_tree_size(static_cast<int64_t>(checkpoint.checkpoint.size));

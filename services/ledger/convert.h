@@ -11,8 +11,9 @@
 
 namespace retort::services {
 
-// The append that a request asks for. InvalidArgument (INVALID_FIELD) for a kind that is none, a signature that is not 64
-// bytes, a key id or a salt that is not 32, an attachment whose digest is not its content's, or anything above its bound.
+// The append that a request asks for. InvalidArgument (INVALID_FIELD) for a kind that is none, a signature
+// that is not 64 bytes, a key id or a salt that is not 32, an attachment whose digest is not its content's,
+// or anything above its bound.
 absl::StatusOr<ledger::AppendRequest> AppendFrom(const ledger::v1::AppendEntryRequest& request);
 
 // `project` is projects/{project}. The leaf must parse: it comes from the log.

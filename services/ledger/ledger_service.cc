@@ -34,7 +34,9 @@ absl::Status Explain(const absl::Status& status) {
   return status;
 }
 
-grpc::Status Answer(const absl::Status& status) { return ToGrpcStatus(Explain(status)); }
+grpc::Status Answer(const absl::Status& status) {
+  return ToGrpcStatus(Explain(status));
+}
 
 uint64_t Number(const std::string& digits) {
   uint64_t value = 0;
@@ -47,8 +49,8 @@ struct NamedEntry {
   uint64_t index = 0;
 };
 
-absl::StatusOr<Log*> LogOf(ProjectLogs& logs, std::string_view field, const std::string& name, std::string_view pattern,
-                           bool create = false) {
+absl::StatusOr<Log*> LogOf(ProjectLogs& logs, std::string_view field, const std::string& name,
+                           std::string_view pattern, bool create = false) {
   auto ids = ParseResourceName(field, name, pattern);
   if (!ids.ok()) return ids.status();
   return logs.Get(ids->front(), create);
@@ -83,7 +85,8 @@ absl::Status FillProven(const Log& log, uint64_t index, uint64_t size, ledger::v
   return absl::OkStatus();
 }
 
-absl::StatusOr<ledger::DatasetManifest> ManifestOf(const Log& log, const ledger::StoredEntry& entry, std::string* bytes) {
+absl::StatusOr<ledger::DatasetManifest> ManifestOf(const Log& log, const ledger::StoredEntry& entry,
+                                                   std::string* bytes) {
   if (entry.entry.kind != ledger::EntryKind::kDataset) {
     return InvalidField("entry", ledger::EntryKindName(entry.entry.kind), "a DATASET entry");
   }
@@ -100,7 +103,8 @@ absl::StatusOr<ledger::DatasetManifest> ManifestOf(const Log& log, const ledger:
 }
 
 absl::StatusOr<ledger::v1::DatasetHeader> HeaderOf(const Log& log, const ledger::StoredEntry& entry,
-                                                   const ledger::SignedCheckpoint& checkpoint, std::string manifest) {
+                                                   const ledger::SignedCheckpoint& checkpoint,
+                                                   std::string manifest) {
   ledger::v1::DatasetHeader header;
   const uint64_t size = checkpoint.checkpoint.size;
   *header.mutable_checkpoint() = CheckpointMessage(checkpoint, log.vkey());
@@ -110,13 +114,16 @@ absl::StatusOr<ledger::v1::DatasetHeader> HeaderOf(const Log& log, const ledger:
   if (!proof.ok()) return proof.status();
   AddHashes(*proof, header.mutable_proof());
   header.set_manifest(std::move(manifest));
-  const auto add_key = [&](const ledger::StoredEntry& key) { return FillProven(log, key.index, size, header.add_keys()); };
+  const auto add_key = [&](const ledger::StoredEntry& key) {
+    return FillProven(log, key.index, size, header.add_keys());
+  };
   if (auto s = log.ForEachEntry(0, size, ledger::EntryKind::kKey, add_key); !s.ok()) return s;
   return header;
 }
 
 // Sends `content` as the file `path`; false when the peer has gone.
-bool SendFile(grpc::ServerWriter<ledger::v1::FileChunk>* writer, const std::string& path, std::string_view content) {
+bool SendFile(grpc::ServerWriter<ledger::v1::FileChunk>* writer, const std::string& path,
+              std::string_view content) {
   ledger::v1::FileChunk chunk;
   for (bool last = false; !last; content.remove_prefix(std::min(content.size(), kChunkBytes))) {
     last = content.size() <= kChunkBytes;
@@ -128,14 +135,17 @@ bool SendFile(grpc::ServerWriter<ledger::v1::FileChunk>* writer, const std::stri
   return true;
 }
 
-absl::Status Gone() { return absl::CancelledError("the caller went away"); }
+absl::Status Gone() {
+  return absl::CancelledError("the caller went away");
+}
 
 }  // namespace
 
 LedgerServiceImpl::LedgerServiceImpl(ProjectLogs* logs, PageTokens page_tokens)
     : logs_(logs), page_tokens_(std::move(page_tokens)) {}
 
-grpc::Status LedgerServiceImpl::AppendEntry(grpc::ServerContext*, const ledger::v1::AppendEntryRequest* request,
+grpc::Status LedgerServiceImpl::AppendEntry(grpc::ServerContext*,
+                                            const ledger::v1::AppendEntryRequest* request,
                                             ledger::v1::Entry* response) {
   auto append = AppendFrom(*request);
   if (!append.ok()) return Answer(append.status());
@@ -149,7 +159,8 @@ grpc::Status LedgerServiceImpl::AppendEntry(grpc::ServerContext*, const ledger::
   return grpc::Status::OK;
 }
 
-grpc::Status LedgerServiceImpl::LookupRequests(grpc::ServerContext*, const ledger::v1::LookupRequestsRequest* request,
+grpc::Status LedgerServiceImpl::LookupRequests(grpc::ServerContext*,
+                                               const ledger::v1::LookupRequestsRequest* request,
                                                ledger::v1::LookupRequestsResponse* response) {
   if (request->request_ids_size() > kRequestIdsMax) {
     return Answer(InvalidField("request_ids", std::to_string(request->request_ids_size()), "at most 1000"));
@@ -173,7 +184,8 @@ grpc::Status LedgerServiceImpl::GetEntry(grpc::ServerContext*, const ledger::v1:
   return grpc::Status::OK;
 }
 
-grpc::Status LedgerServiceImpl::ListEntries(grpc::ServerContext*, const ledger::v1::ListEntriesRequest* request,
+grpc::Status LedgerServiceImpl::ListEntries(grpc::ServerContext*,
+                                            const ledger::v1::ListEntriesRequest* request,
                                             ledger::v1::ListEntriesResponse* response) {
   auto log = LogOf(*logs_, "parent", request->parent(), kLedgerPattern);
   if (!log.ok()) return Answer(log.status());
@@ -181,7 +193,8 @@ grpc::Status LedgerServiceImpl::ListEntries(grpc::ServerContext*, const ledger::
   if (!page_size.ok()) return Answer(page_size.status());
   std::optional<ledger::EntryKind> kind;
   if (request->kind() != ledger::v1::ENTRY_KIND_UNSPECIFIED) {
-    if (request->kind() < 0 || request->kind() > 255 || !ledger::IsEntryKind(static_cast<uint8_t>(request->kind()))) {
+    if (request->kind() < 0 || request->kind() > 255 ||
+        !ledger::IsEntryKind(static_cast<uint8_t>(request->kind()))) {
       return Answer(InvalidField("kind", std::to_string(request->kind()), "a kind of entry, or none"));
     }
     kind = static_cast<ledger::EntryKind>(request->kind());
@@ -202,17 +215,21 @@ grpc::Status LedgerServiceImpl::ListEntries(grpc::ServerContext*, const ledger::
       next = entry.index;
       return absl::CancelledError("page is full");
     }
-    *response->add_entries() = EntryMessage((*log)->project(), entry.index, entry.leaf_hash, entry.leaf, entry.entry);
+    *response->add_entries() =
+        EntryMessage((*log)->project(), entry.index, entry.leaf_hash, entry.leaf, entry.entry);
     bytes += 2 * entry.leaf.size();
     return absl::OkStatus();
   });
   if (!status.ok() && !next) return Answer(status);
   response->set_tree_size(static_cast<int64_t>(size));
-  if (next) response->set_next_page_token(page_tokens_.Seal(scope, std::to_string(*next) + "/" + std::to_string(size)));
+  if (next)
+    response->set_next_page_token(
+        page_tokens_.Seal(scope, std::to_string(*next) + "/" + std::to_string(size)));
   return grpc::Status::OK;
 }
 
-grpc::Status LedgerServiceImpl::GetCheckpoint(grpc::ServerContext*, const ledger::v1::GetCheckpointRequest* request,
+grpc::Status LedgerServiceImpl::GetCheckpoint(grpc::ServerContext*,
+                                              const ledger::v1::GetCheckpointRequest* request,
                                               ledger::v1::Checkpoint* response) {
   auto log = LogOf(*logs_, "name", request->name(), kLedgerPattern);
   if (!log.ok()) return Answer(log.status());
@@ -225,7 +242,8 @@ grpc::Status LedgerServiceImpl::GetInclusionProof(grpc::ServerContext*,
                                                   ledger::v1::Proof* response) {
   auto named = EntryOf(*logs_, "name", request->name());
   if (!named.ok()) return Answer(named.status());
-  if (request->tree_size() < 0) return Answer(InvalidField("tree_size", std::to_string(request->tree_size()), "0 or more"));
+  if (request->tree_size() < 0)
+    return Answer(InvalidField("tree_size", std::to_string(request->tree_size()), "0 or more"));
   auto entry = named->log->ReadEntry(named->index);
   if (!entry.ok()) return Answer(entry.status());
   auto checkpoint = CheckpointFor(*named->log, request->tree_size());
@@ -234,8 +252,8 @@ grpc::Status LedgerServiceImpl::GetInclusionProof(grpc::ServerContext*,
   if (!proof.ok()) return Answer(proof.status());
   AddHashes(*proof, response->mutable_hashes());
   *response->mutable_checkpoint() = CheckpointMessage(*checkpoint, named->log->vkey());
-  response->set_proof_file(
-      ledger::FormatProofFile({.extra = {}, .index = named->index, .hashes = *proof, .checkpoint = checkpoint->note}));
+  response->set_proof_file(ledger::FormatProofFile(
+      {.extra = {}, .index = named->index, .hashes = *proof, .checkpoint = checkpoint->note}));
   response->set_leaf(entry->leaf);
   return grpc::Status::OK;
 }
@@ -253,14 +271,16 @@ grpc::Status LedgerServiceImpl::GetConsistencyProof(grpc::ServerContext*,
   }
   auto checkpoint = CheckpointFor(**log, request->second_size());
   if (!checkpoint.ok()) return Answer(checkpoint.status());
-  auto proof = (*log)->ConsistencyProof(static_cast<uint64_t>(request->first_size()), checkpoint->checkpoint.size);
+  auto proof =
+      (*log)->ConsistencyProof(static_cast<uint64_t>(request->first_size()), checkpoint->checkpoint.size);
   if (!proof.ok()) return Answer(proof.status());
   AddHashes(*proof, response->mutable_hashes());
   *response->mutable_checkpoint() = CheckpointMessage(*checkpoint, (*log)->vkey());
   return grpc::Status::OK;
 }
 
-grpc::Status LedgerServiceImpl::CreateDataset(grpc::ServerContext*, const ledger::v1::CreateDatasetRequest* request,
+grpc::Status LedgerServiceImpl::CreateDataset(grpc::ServerContext*,
+                                              const ledger::v1::CreateDatasetRequest* request,
                                               ledger::v1::Entry* response) {
   auto log = LogOf(*logs_, "parent", request->parent(), "projects/*");
   if (!log.ok()) return Answer(log.status());
@@ -281,7 +301,8 @@ grpc::Status LedgerServiceImpl::CreateDataset(grpc::ServerContext*, const ledger
   return grpc::Status::OK;
 }
 
-grpc::Status LedgerServiceImpl::ReadDataset(grpc::ServerContext* context, const ledger::v1::ReadDatasetRequest* request,
+grpc::Status LedgerServiceImpl::ReadDataset(grpc::ServerContext* context,
+                                            const ledger::v1::ReadDatasetRequest* request,
                                             grpc::ServerWriter<ledger::v1::ReadDatasetResponse>* writer) {
   auto named = EntryOf(*logs_, "entry", request->entry());
   if (!named.ok()) return Answer(named.status());
@@ -305,7 +326,8 @@ grpc::Status LedgerServiceImpl::ReadDataset(grpc::ServerContext* context, const 
     if (context->IsCancelled()) return Answer(Gone());
     if (!split.empty() && sample.held_out != (split == "held_out")) continue;
     message.Clear();
-    if (auto s = FillProven(log, sample.index, checkpoint.checkpoint.size, message.mutable_sample()); !s.ok()) {
+    if (auto s = FillProven(log, sample.index, checkpoint.checkpoint.size, message.mutable_sample());
+        !s.ok()) {
       return Answer(s);
     }
     auto payload = log.ReadPayload(sample.index);
@@ -317,10 +339,12 @@ grpc::Status LedgerServiceImpl::ReadDataset(grpc::ServerContext* context, const 
   return grpc::Status::OK;
 }
 
-grpc::Status LedgerServiceImpl::CountSamples(grpc::ServerContext*, const ledger::v1::CountSamplesRequest* request,
+grpc::Status LedgerServiceImpl::CountSamples(grpc::ServerContext*,
+                                             const ledger::v1::CountSamplesRequest* request,
                                              ledger::v1::CountSamplesResponse* response) {
   auto log = LogOf(*logs_, "parent", request->parent(), "projects/*");
-  if (log.status().code() == absl::StatusCode::kNotFound) return grpc::Status::OK;  // nothing appended, nothing counted
+  if (log.status().code() == absl::StatusCode::kNotFound)
+    return grpc::Status::OK;  // nothing appended, nothing counted
   if (!log.ok()) return Answer(log.status());
   auto counts = (*log)->CountSamples(request->job_uid());
   if (!counts.ok()) return Answer(counts.status());
@@ -332,7 +356,8 @@ grpc::Status LedgerServiceImpl::CountSamples(grpc::ServerContext*, const ledger:
   return grpc::Status::OK;
 }
 
-grpc::Status LedgerServiceImpl::ExportEvidence(grpc::ServerContext*, const ledger::v1::ExportEvidenceRequest* request,
+grpc::Status LedgerServiceImpl::ExportEvidence(grpc::ServerContext*,
+                                               const ledger::v1::ExportEvidenceRequest* request,
                                                grpc::ServerWriter<ledger::v1::FileChunk>* writer) {
   auto named = LogOf(*logs_, "name", request->name(), kLedgerPattern);
   if (!named.ok()) return Answer(named.status());
@@ -342,11 +367,12 @@ grpc::Status LedgerServiceImpl::ExportEvidence(grpc::ServerContext*, const ledge
   for (const auto& tile : ledger::BundlesOf(checkpoint.checkpoint.size)) {
     std::string bundle, hashes;
     const uint64_t first = tile.index * ledger::kTileWidth;
-    const auto status = log.ForEachEntry(first, first + tile.width, {}, [&](const ledger::StoredEntry& entry) {
-      ledger::AppendToBundle(bundle, entry.leaf);
-      hashes += ledger::AsView(entry.leaf_hash);
-      return absl::OkStatus();
-    });
+    const auto status =
+        log.ForEachEntry(first, first + tile.width, {}, [&](const ledger::StoredEntry& entry) {
+          ledger::AppendToBundle(bundle, entry.leaf);
+          hashes += ledger::AsView(entry.leaf_hash);
+          return absl::OkStatus();
+        });
     if (!status.ok()) return Answer(status);
     if (!SendFile(writer, ledger::TilePath(tile), bundle)) return Answer(Gone());
     const ledger::TileId leaf_hashes{.level = 0, .index = tile.index, .width = tile.width};

@@ -1,4 +1,5 @@
-// The gRPC face of the ledger: validate, convert, call the log of the project, map. The rules are ledger/log.h's.
+// The gRPC face of the ledger: validate, convert, call the log of the project, map. The rules are
+// ledger/log.h's.
 #ifndef SERVICES_LEDGER_LEDGER_SERVICE_H_
 #define SERVICES_LEDGER_LEDGER_SERVICE_H_
 
@@ -8,15 +9,16 @@
 
 namespace retort::services {
 
-// Thread-safe. Every method answers INVALID_ARGUMENT (INVALID_FIELD) for a malformed name, NOT_FOUND for a project without
-// a log, DATA_LOSS (LEDGER_CORRUPT) when stored bytes do not match, UNAVAILABLE (LEDGER_UNAVAILABLE) when the log cannot
-// append.
+// Thread-safe. Every method answers INVALID_ARGUMENT (INVALID_FIELD) for a malformed name, NOT_FOUND for a
+// project without a log, DATA_LOSS (LEDGER_CORRUPT) when stored bytes do not match, UNAVAILABLE
+// (LEDGER_UNAVAILABLE) when the log cannot append.
 class LedgerServiceImpl final : public ledger::v1::LedgerService::Service {
  public:
   // `logs` is not owned and outlives the service.
   LedgerServiceImpl(ProjectLogs* logs, PageTokens page_tokens);
 
-  // Makes the project's log when there is none. INVALID_ARGUMENT (SIGNATURE_INVALID, REQUEST_ID_REUSED as ALREADY_EXISTS).
+  // Makes the project's log when there is none. INVALID_ARGUMENT (SIGNATURE_INVALID, REQUEST_ID_REUSED as
+  // ALREADY_EXISTS).
   grpc::Status AppendEntry(grpc::ServerContext* context, const ledger::v1::AppendEntryRequest* request,
                            ledger::v1::Entry* response) override;
   // A project without a log has none of the requests: an empty answer.
@@ -28,9 +30,11 @@ class LedgerServiceImpl final : public ledger::v1::LedgerService::Service {
                            ledger::v1::ListEntriesResponse* response) override;
   grpc::Status GetCheckpoint(grpc::ServerContext* context, const ledger::v1::GetCheckpointRequest* request,
                              ledger::v1::Checkpoint* response) override;
-  grpc::Status GetInclusionProof(grpc::ServerContext* context, const ledger::v1::GetInclusionProofRequest* request,
+  grpc::Status GetInclusionProof(grpc::ServerContext* context,
+                                 const ledger::v1::GetInclusionProofRequest* request,
                                  ledger::v1::Proof* response) override;
-  grpc::Status GetConsistencyProof(grpc::ServerContext* context, const ledger::v1::GetConsistencyProofRequest* request,
+  grpc::Status GetConsistencyProof(grpc::ServerContext* context,
+                                   const ledger::v1::GetConsistencyProofRequest* request,
                                    ledger::v1::Proof* response) override;
   // FAILED_PRECONDITION (DATASET_EMPTY) when no train sample of the job is allowed.
   grpc::Status CreateDataset(grpc::ServerContext* context, const ledger::v1::CreateDatasetRequest* request,

@@ -19,12 +19,14 @@ ProjectLogs::ProjectLogs(ProjectLogsOptions options) : options_(std::move(option
 absl::Status ProjectLogs::OpenAll() {
   std::error_code error;
   std::filesystem::create_directories(options_.data_dir, error);
-  if (error) return absl::FailedPreconditionError(options_.data_dir + ": cannot be created: " + error.message());
+  if (error)
+    return absl::FailedPreconditionError(options_.data_dir + ": cannot be created: " + error.message());
   for (const auto& entry : std::filesystem::directory_iterator(options_.data_dir, error)) {
     const std::string project = entry.path().filename().string();
     if (!entry.is_directory() || !IsResourceId(project)) continue;
     if (auto log = Get(project, /*create=*/false); !log.ok()) {
-      return absl::Status(log.status().code(), "log of project " + project + ": " + std::string(log.status().message()));
+      return absl::Status(log.status().code(),
+                          "log of project " + project + ": " + std::string(log.status().message()));
     }
   }
   if (error) return absl::FailedPreconditionError(options_.data_dir + ": cannot be read: " + error.message());
@@ -36,12 +38,14 @@ absl::StatusOr<ledger::Log*> ProjectLogs::Get(const std::string& project_id, boo
   if (const auto found = logs_.find(project_id); found != logs_.end()) return found->second.log.get();
   std::error_code error;
   if (!create && !std::filesystem::exists(options_.data_dir + "/" + project_id, error)) {
-    return WithReason(absl::NotFoundError("projects/" + project_id + " has no ledger: nothing was appended to it"), NOT_FOUND,
-                      {{"project", project_id}});
+    return WithReason(
+        absl::NotFoundError("projects/" + project_id + " has no ledger: nothing was appended to it"),
+        NOT_FOUND, {{"project", project_id}});
   }
   if (logs_.size() >= kProjectsMax) {
-    return WithReason(absl::ResourceExhaustedError("this service holds " + std::to_string(kProjectsMax) + " logs already"),
-                      LIMIT_EXCEEDED);
+    return WithReason(
+        absl::ResourceExhaustedError("this service holds " + std::to_string(kProjectsMax) + " logs already"),
+        LIMIT_EXCEEDED);
   }
   return Open(project_id);
 }

@@ -18,8 +18,8 @@
 namespace retort::services {
 
 struct ProjectLogsOptions {
-  std::string data_dir;     // a folder per project is made in it
-  std::string deployment;   // the origin of a project's log is <deployment>/<project>
+  std::string data_dir;                   // a folder per project is made in it
+  std::string deployment;                 // the origin of a project's log is <deployment>/<project>
   ledger::SigningKey* log_key = nullptr;  // not owned; signs each log under the name of its origin
   std::array<uint8_t, 32> vault_key{};
   std::vector<ledger::TrustedKey> trusted_keys;
@@ -31,12 +31,12 @@ class ProjectLogs {
  public:
   explicit ProjectLogs(ProjectLogsOptions options);
 
-  // Opens every log that is on disk already, so that damage shows at start and not with the first call. The errors of
-  // ledger::Log::Open, led by the project.
+  // Opens every log that is on disk already, so that damage shows at start and not with the first call. The
+  // errors of ledger::Log::Open, led by the project.
   absl::Status OpenAll();
 
-  // The log of a project; made when `create`. NotFound when there is none and `create` is false, ResourceExhausted when
-  // the service has kProjectsMax logs, otherwise the errors of ledger::Log::Open.
+  // The log of a project; made when `create`. NotFound when there is none and `create` is false,
+  // ResourceExhausted when the service has kProjectsMax logs, otherwise the errors of ledger::Log::Open.
   absl::StatusOr<ledger::Log*> Get(const std::string& project_id, bool create);
 
   static constexpr size_t kProjectsMax = 1000;  // each holds open files and a thread

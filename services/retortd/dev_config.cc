@@ -33,7 +33,8 @@ absl::Status MakePrivateFolder(const std::string& path) {
 absl::Status WriteDurably(const std::string& path, const std::string& bytes, int flags, mode_t mode) {
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | flags, mode);
   if (fd < 0) return absl::FailedPreconditionError(path + ": cannot be written: " + std::strerror(errno));
-  const bool written = write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()) && fsync(fd) == 0;
+  const bool written =
+      write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()) && fsync(fd) == 0;
   const int error = errno;
   close(fd);
   if (!written) return absl::FailedPreconditionError(path + ": cannot be written: " + std::strerror(error));
@@ -54,7 +55,8 @@ absl::Status EnsureVaultKey(const std::string& path) {
   std::error_code error;
   if (std::filesystem::exists(path, error)) return absl::OkStatus();
   unsigned char bytes[32];
-  if (RAND_bytes(bytes, sizeof(bytes)) != 1) return absl::InternalError("the system has no entropy for a vault key");
+  if (RAND_bytes(bytes, sizeof(bytes)) != 1)
+    return absl::InternalError("the system has no entropy for a vault key");
   std::string hex = ledger::HexEncode(std::string_view(reinterpret_cast<char*>(bytes), sizeof(bytes))) + "\n";
   const absl::Status written = WriteDurably(path, hex, O_EXCL, 0600);
   OPENSSL_cleanse(bytes, sizeof(bytes));
@@ -86,8 +88,9 @@ void AddTeachers(server::v1::ServerConfig& config) {
 absl::StatusOr<server::v1::ServerConfig> MakeDevConfig(const DevOptions& options) {
   const std::string host = options.listen.substr(0, options.listen.rfind(':'));
   if (host != "127.0.0.1" && host != "localhost") {
-    return absl::InvalidArgumentError("--listen: saw '" + options.listen +
-                                      "', wanted 127.0.0.1:port: --dev serves this machine only; use --config for others");
+    return absl::InvalidArgumentError(
+        "--listen: saw '" + options.listen +
+        "', wanted 127.0.0.1:port: --dev serves this machine only; use --config for others");
   }
   std::error_code error;
   const std::string data = std::filesystem::absolute(options.data_dir, error).string();

@@ -20,9 +20,9 @@ struct DevOptions {
 //   dev/   ca.crt server.crt server.key client.crt client.key   made once; `endpoint` is written when serving
 //   keys/  log.key teacher.key policy.key jobs.key trainer.key vault.key   made once, mode 0600
 //
-// and two teachers: `embedded` (the GGUF file of the set-up) and `openai` (its key from OPENAI_API_KEY). Called again on
-// the same folder it finds what it made. InvalidArgument for a host that is not loopback; FailedPrecondition when the
-// folder cannot be written or a key file in it is unusable.
+// and two teachers: `embedded` (the GGUF file of the set-up) and `openai` (its key from OPENAI_API_KEY).
+// Called again on the same folder it finds what it made. InvalidArgument for a host that is not loopback;
+// FailedPrecondition when the folder cannot be written or a key file in it is unusable.
 absl::StatusOr<server::v1::ServerConfig> MakeDevConfig(const DevOptions& options);
 
 // Tells clients where to connect: writes data_dir/dev/endpoint atomically.

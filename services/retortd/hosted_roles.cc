@@ -40,8 +40,8 @@ std::string TrainerBesideThisProgram() {
   return program.substr(0, program.rfind('/')) + "/retort-train";
 }
 
-// The tokenizer of students whose teacher reports no token ids. Without the embedded teacher's file such jobs are refused
-// when they come to training; others do not need it.
+// The tokenizer of students whose teacher reports no token ids. Without the embedded teacher's file such jobs
+// are refused when they come to training; others do not need it.
 absl::Status FillTokenizer(jobs::TrainerProgram& trainer) {
   auto path = student::FindTeacherGguf();
   if (path.status().code() == absl::StatusCode::kNotFound) return absl::OkStatus();
@@ -62,7 +62,8 @@ TlsPaths ClientTls(const ServerConfig& config) {
 
 }  // namespace
 
-// Members are destroyed from the last to the first: jobs before the logs that a trainer of it may still write to.
+// Members are destroyed from the last to the first: jobs before the logs that a trainer of it may still write
+// to.
 struct HostedRoles::Impl {
   std::unique_ptr<ledger::SigningKey> log_key;
   std::unique_ptr<ledger::SigningKey> jobs_key;
@@ -90,7 +91,8 @@ absl::Status HostedRoles::Impl::OpenLedger(const ServerConfig& config) {
   options.log_key = log_key.get();
   options.vault_key = *vault;
   options.now_us = NowMicroseconds;
-  for (const auto& trusted : config.trusted_keys()) options.trusted_keys.push_back({trusted.role(), trusted.vkey()});
+  for (const auto& trusted : config.trusted_keys())
+    options.trusted_keys.push_back({trusted.role(), trusted.vkey()});
   logs = std::make_unique<ProjectLogs>(std::move(options));
   if (auto s = logs->OpenAll(); !s.ok()) return s;
   ledger = std::make_unique<LedgerServiceImpl>(logs.get(), PageTokens::WithRandomKey());
@@ -102,8 +104,8 @@ absl::Status HostedRoles::Impl::OpenTeacher(const ServerConfig& config) {
   if (!key.ok()) return key.status();
   auto registry = MakeTeacherRegistry(config.teachers());
   if (!registry.ok()) return registry.status();
-  teacher = std::make_unique<TeacherServiceImpl>(*std::move(registry), *std::move(key), PageTokens::WithRandomKey(),
-                                                 std::chrono::system_clock::now);
+  teacher = std::make_unique<TeacherServiceImpl>(*std::move(registry), *std::move(key),
+                                                 PageTokens::WithRandomKey(), std::chrono::system_clock::now);
   return absl::OkStatus();
 }
 
@@ -112,8 +114,8 @@ absl::Status HostedRoles::Impl::OpenPolicy(const ServerConfig& config) {
   if (!key.ok()) return key.status();
   auto packs = policy::PackSet::LoadFolder(config.packs_dir());
   if (!packs.ok()) return packs.status();
-  policy = std::make_unique<PolicyServiceImpl>(*std::move(packs), *std::move(key), PageTokens::WithRandomKey(),
-                                               std::chrono::system_clock::now);
+  policy = std::make_unique<PolicyServiceImpl>(*std::move(packs), *std::move(key),
+                                               PageTokens::WithRandomKey(), std::chrono::system_clock::now);
   return absl::OkStatus();
 }
 
@@ -122,7 +124,9 @@ absl::Status HostedRoles::Impl::OpenJobs(const ServerConfig& config, const std::
   if (!key.ok()) return key.status();
   jobs_key = std::make_unique<ledger::SigningKey>(*std::move(key));
   const TlsPaths tls = ClientTls(config);
-  const auto address = [&](const char* role, const std::string& peer) { return roles.count(role) ? config.listen() : peer; };
+  const auto address = [&](const char* role, const std::string& peer) {
+    return roles.count(role) ? config.listen() : peer;
+  };
   const std::string ledger_address = address("ledger", config.peers().ledger());
   auto to_ledger = ConnectTo(ledger_address, tls);
   if (!to_ledger.ok()) return to_ledger.status();
@@ -133,10 +137,12 @@ absl::Status HostedRoles::Impl::OpenJobs(const ServerConfig& config, const std::
 
   jobs::JobsServiceOptions options;
   options.data_dir = config.data_dir() + "/jobs";
-  options.peers = {teacher::v1::TeacherService::NewStub(*to_teacher), policy::v1::PolicyService::NewStub(*to_policy),
+  options.peers = {teacher::v1::TeacherService::NewStub(*to_teacher),
+                   policy::v1::PolicyService::NewStub(*to_policy),
                    ledger::v1::LedgerService::NewStub(*to_ledger)};
   options.signing_key = jobs_key.get();
-  options.trainer.program = config.trainer_program().empty() ? TrainerBesideThisProgram() : config.trainer_program();
+  options.trainer.program =
+      config.trainer_program().empty() ? TrainerBesideThisProgram() : config.trainer_program();
   options.trainer.key_file = config.keys().trainer();
   options.trainer.ledger_address = ledger_address;
   options.trainer.tls = tls;
@@ -170,10 +176,9 @@ absl::StatusOr<std::unique_ptr<HostedRoles>> HostedRoles::Open(const ServerConfi
 
 std::vector<grpc::Service*> HostedRoles::services() const {
   std::vector<grpc::Service*> services;
-  for (grpc::Service* service : {static_cast<grpc::Service*>(impl_->ledger.get()),
-                                 static_cast<grpc::Service*>(impl_->teacher.get()),
-                                 static_cast<grpc::Service*>(impl_->policy.get()),
-                                 static_cast<grpc::Service*>(impl_->jobs.get())}) {
+  for (grpc::Service* service :
+       {static_cast<grpc::Service*>(impl_->ledger.get()), static_cast<grpc::Service*>(impl_->teacher.get()),
+        static_cast<grpc::Service*>(impl_->policy.get()), static_cast<grpc::Service*>(impl_->jobs.get())}) {
     if (service != nullptr) services.push_back(service);
   }
   return services;

@@ -1,4 +1,5 @@
-// The roles of one process: opens the libraries behind each, wires the jobs role to its peers, starts and stops them.
+// The roles of one process: opens the libraries behind each, wires the jobs role to its peers, starts and
+// stops them.
 #ifndef SERVICES_RETORTD_HOSTED_ROLES_H_
 #define SERVICES_RETORTD_HOSTED_ROLES_H_
 
@@ -19,8 +20,9 @@ namespace retort::services {
 
 class HostedRoles {
  public:
-  // Opens what the roles need: keys, packs, logs, the database of jobs. Nothing is served yet and no job runs.
-  // `config` has passed ValidateServerConfig. The status of whatever could not be opened, its message led by the role.
+  // Opens what the roles need: keys, packs, logs, the database of jobs. Nothing is served yet and no job
+  // runs. `config` has passed ValidateServerConfig. The status of whatever could not be opened, its message
+  // led by the role.
   static absl::StatusOr<std::unique_ptr<HostedRoles>> Open(const server::v1::ServerConfig& config,
                                                            const std::set<std::string>& roles);
   ~HostedRoles();
@@ -28,7 +30,8 @@ class HostedRoles {
   // The gRPC services to register; owned by this object.
   std::vector<grpc::Service*> services() const;
 
-  // Called once the server answers: goes on with the jobs that have not ended. The status of jobs::JobsService::Start.
+  // Called once the server answers: goes on with the jobs that have not ended. The status of
+  // jobs::JobsService::Start.
   absl::Status Start();
 
   // Ends work within about `grace`; nothing acknowledged is lost.

@@ -41,7 +41,8 @@ absl::StatusOr<ServerConfig> Configure(const Flags& flags, const std::set<std::s
     return absl::InvalidArgumentError("wanted either --dev or --config FILE");
   }
   if (flags.dev) {
-    if (roles.size() != 4) return absl::InvalidArgumentError("--roles: --dev hosts all roles; use --config to host some");
+    if (roles.size() != 4)
+      return absl::InvalidArgumentError("--roles: --dev hosts all roles; use --config to host some");
     auto config = retort::services::MakeDevConfig(
         {.data_dir = flags.data_dir.empty() ? retort::services::DefaultDevDataDir() : flags.data_dir,
          .listen = flags.listen.empty() ? "127.0.0.1:7443" : flags.listen,
@@ -58,7 +59,8 @@ absl::StatusOr<ServerConfig> Configure(const Flags& flags, const std::set<std::s
   for (const auto& [flag, value] : {std::pair{"--data-dir", flags.data_dir},
                                     {"--listen", flags.listen},
                                     {"--packs-dir", flags.packs_dir}}) {
-    if (!value.empty()) return absl::InvalidArgumentError(std::string(flag) + ": goes with --dev; --config has its own");
+    if (!value.empty())
+      return absl::InvalidArgumentError(std::string(flag) + ": goes with --dev; --config has its own");
   }
   return retort::services::LoadServerConfig(flags.config, roles);
 }
@@ -89,7 +91,8 @@ absl::Status Serve(const Flags& flags, const ServerConfig& config, const std::se
       config.listen().substr(0, config.listen().rfind(':')) + ":" + std::to_string((*server)->port());
   if (flags.dev) {
     if (auto s = retort::services::WriteDevEndpoint(config.data_dir(), endpoint); !s.ok()) return s;
-    std::fprintf(stderr, "retortd: --dev: throw-away keys and certificates, this machine only; not for production\n");
+    std::fprintf(stderr,
+                 "retortd: --dev: throw-away keys and certificates, this machine only; not for production\n");
   }
   std::string names;
   for (const auto& role : roles) names += (names.empty() ? "" : ",") + role;
@@ -111,15 +114,21 @@ absl::Status Serve(const Flags& flags, const ServerConfig& config, const std::se
 int main(int argc, char** argv) {
   Flags flags;
   flags.roles = "jobs,teacher,policy,ledger";
-  CLI::App app("Hosts the services of Retort.\n\nExamples:\n  retortd --dev\n  retortd --config /etc/retort/retortd.yaml --roles ledger");
+  CLI::App app(
+      "Hosts the services of Retort.\n\nExamples:\n  retortd --dev\n  retortd --config "
+      "/etc/retort/retortd.yaml --roles ledger");
   app.set_version_flag("--version", RETORT_VERSION);
   app.add_flag("--dev", flags.dev, "All roles on loopback, with keys and certificates made here");
   app.add_option("--config", flags.config, "YAML of retort.server.v1.ServerConfig");
-  app.add_option("--roles", flags.roles, "Roles that this process hosts, separated by commas")->capture_default_str();
+  app.add_option("--roles", flags.roles, "Roles that this process hosts, separated by commas")
+      ->capture_default_str();
   app.add_option("--data-dir", flags.data_dir, "With --dev: where state is kept");
-  app.add_option("--listen", flags.listen, "With --dev: 127.0.0.1:port; port 0 picks a free one (default 127.0.0.1:7443)");
-  app.add_option("--packs-dir", flags.packs_dir, "With --dev: policy packs instead of those that come with the program");
-  app.add_flag("--print-config", flags.print_config, "Print the configuration in effect and end; it holds no secret, only paths");
+  app.add_option("--listen", flags.listen,
+                 "With --dev: 127.0.0.1:port; port 0 picks a free one (default 127.0.0.1:7443)");
+  app.add_option("--packs-dir", flags.packs_dir,
+                 "With --dev: policy packs instead of those that come with the program");
+  app.add_flag("--print-config", flags.print_config,
+               "Print the configuration in effect and end; it holds no secret, only paths");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -1,9 +1,9 @@
-#include "student/device/cuda_library.h"
-
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
 
 #include <cstdio>
+
+#include "student/device/cuda_library.h"
 
 extern "C" RetortCudaProbe RetortCudaProbeDevices;
 
@@ -12,13 +12,15 @@ extern "C" int RetortCudaProbeDevices(char* text, unsigned long size) {
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess || count == 0) {
     std::snprintf(text, size, "no CUDA device: %s (%d)",
-                  error == cudaSuccess ? "the driver shows none" : cudaGetErrorString(error), static_cast<int>(error));
+                  error == cudaSuccess ? "the driver shows none" : cudaGetErrorString(error),
+                  static_cast<int>(error));
     return 0;
   }
   cublasHandle_t handle = nullptr;
   const cublasStatus_t status = cublasCreate(&handle);
   if (status != CUBLAS_STATUS_SUCCESS) {
-    std::snprintf(text, size, "no CUDA device: cuBLAS does not start on the first one: %s", cublasGetStatusString(status));
+    std::snprintf(text, size, "no CUDA device: cuBLAS does not start on the first one: %s",
+                  cublasGetStatusString(status));
     return 0;
   }
   cublasDestroy(handle);

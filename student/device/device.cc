@@ -35,14 +35,17 @@ DeviceChoice ChooseDevice(std::string_view requested, const std::string& library
   int count = 0;
   if (requested == "auto") {
     const std::string seen = DescribeCudaDevices(library, &count);
-    return {true, "cpu", "cpu: " + (count == 0 ? seen : "the training operators are written for the CPU; seen: " + seen)};
+    return {true, "cpu",
+            "cpu: " + (count == 0 ? seen : "the training operators are written for the CPU; seen: " + seen)};
   }
   if (IsCudaRequest(requested)) {
     const std::string seen = DescribeCudaDevices(library, &count);
     if (count == 0) return {false, "", seen};
-    return {false, "", "the training operators are written for the CPU; use --device=cpu (seen: " + seen + ")"};
+    return {false, "",
+            "the training operators are written for the CPU; use --device=cpu (seen: " + seen + ")"};
   }
-  return {false, "", "--device: saw '" + std::string(requested.substr(0, 32)) + "', wanted auto, cpu, cuda or cuda:<n>"};
+  return {false, "",
+          "--device: saw '" + std::string(requested.substr(0, 32)) + "', wanted auto, cpu, cuda or cuda:<n>"};
 }
 
 std::string DefaultCudaLibrary() {

@@ -18,18 +18,20 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "GGUF numbers are read in place");
 
 constexpr GgufTypeTraits kTypes[] = {
-    {GgufType::kF32, "F32", 1, 4},      {GgufType::kF16, "F16", 1, 2},      {GgufType::kQ4_0, "Q4_0", 32, 18},
-    {GgufType::kQ4_1, "Q4_1", 32, 20},  {GgufType::kQ5_0, "Q5_0", 32, 22},  {GgufType::kQ8_0, "Q8_0", 32, 34},
-    {GgufType::kQ4_K, "Q4_K", 256, 144}, {GgufType::kQ6_K, "Q6_K", 256, 210}, {GgufType::kBF16, "BF16", 1, 2},
+    {GgufType::kF32, "F32", 1, 4},       {GgufType::kF16, "F16", 1, 2},
+    {GgufType::kQ4_0, "Q4_0", 32, 18},   {GgufType::kQ4_1, "Q4_1", 32, 20},
+    {GgufType::kQ5_0, "Q5_0", 32, 22},   {GgufType::kQ8_0, "Q8_0", 32, 34},
+    {GgufType::kQ4_K, "Q4_K", 256, 144}, {GgufType::kQ6_K, "Q6_K", 256, 210},
+    {GgufType::kBF16, "BF16", 1, 2},
 };
 
 // Names of types that exist elsewhere, so that a refusal can say what the file holds.
 std::string UnknownTypeName(uint32_t type) {
   static constexpr std::pair<uint32_t, std::string_view> kNames[] = {
-      {7, "Q5_1"},     {9, "Q8_1"},    {10, "Q2_K"},   {11, "Q3_K"},  {13, "Q5_K"},   {15, "Q8_K"},  {16, "IQ2_XXS"},
-      {17, "IQ2_XS"},  {18, "IQ3_XXS"}, {19, "IQ1_S"},  {20, "IQ4_NL"}, {21, "IQ3_S"},  {22, "IQ2_S"}, {23, "IQ4_XS"},
-      {24, "I8"},      {25, "I16"},    {26, "I32"},    {27, "I64"},   {28, "F64"},    {29, "IQ1_M"}, {34, "TQ1_0"},
-      {35, "TQ2_0"},   {39, "MXFP4"},
+      {7, "Q5_1"},     {9, "Q8_1"},    {10, "Q2_K"},    {11, "Q3_K"},  {13, "Q5_K"},   {15, "Q8_K"},
+      {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"},
+      {22, "IQ2_S"},   {23, "IQ4_XS"}, {24, "I8"},      {25, "I16"},   {26, "I32"},    {27, "I64"},
+      {28, "F64"},     {29, "IQ1_M"},  {34, "TQ1_0"},   {35, "TQ2_0"}, {39, "MXFP4"},
   };
   for (const auto& [number, name] : kNames) {
     if (number == type) return std::to_string(type) + " (" + std::string(name) + ")";
@@ -42,17 +44,22 @@ size_t ScalarBytes(GgufValueType type) {
   switch (type) {
     case GgufValueType::kUint8:
     case GgufValueType::kInt8:
-    case GgufValueType::kBool: return 1;
+    case GgufValueType::kBool:
+      return 1;
     case GgufValueType::kUint16:
-    case GgufValueType::kInt16: return 2;
+    case GgufValueType::kInt16:
+      return 2;
     case GgufValueType::kUint32:
     case GgufValueType::kInt32:
-    case GgufValueType::kFloat32: return 4;
+    case GgufValueType::kFloat32:
+      return 4;
     case GgufValueType::kUint64:
     case GgufValueType::kInt64:
-    case GgufValueType::kFloat64: return 8;
+    case GgufValueType::kFloat64:
+      return 8;
     case GgufValueType::kString:
-    case GgufValueType::kArray: break;
+    case GgufValueType::kArray:
+      break;
   }
   return 0;
 }
@@ -148,7 +155,8 @@ class GgufFile::Parser {
     }
     if (auto s = Read("metadata count", metadata_count_); !s.ok()) return s;
     if (metadata_count_ > kMaxMetadata) {
-      return Refuse("metadata count", std::to_string(metadata_count_), "at most " + std::to_string(kMaxMetadata));
+      return Refuse("metadata count", std::to_string(metadata_count_),
+                    "at most " + std::to_string(kMaxMetadata));
     }
     return absl::OkStatus();
   }
@@ -163,7 +171,8 @@ class GgufFile::Parser {
     if (value.type == GgufValueType::kArray) {
       value.is_array = true;
       if (auto s = ReadValueType(field + " element", value.type); !s.ok()) return s;
-      if (value.type == GgufValueType::kArray) return Refuse(field, "an array of arrays", "an array of plain values");
+      if (value.type == GgufValueType::kArray)
+        return Refuse(field, "an array of arrays", "an array of plain values");
       if (auto s = Read(field + " element count", value.count); !s.ok()) return s;
       if (value.count > kMaxArrayElements) {
         return Refuse(field + " element count", std::to_string(value.count),
@@ -201,7 +210,8 @@ class GgufFile::Parser {
     }
     if (value.type == GgufValueType::kBool) {
       for (uint64_t i = 0; i < value.count; ++i) {
-        if (bytes_[at_ + i] > 1) return Refuse(field, "the bool " + std::to_string(bytes_[at_ + i]), "0 or 1");
+        if (bytes_[at_ + i] > 1)
+          return Refuse(field, "the bool " + std::to_string(bytes_[at_ + i]), "0 or 1");
       }
     }
     at_ += size;
@@ -213,7 +223,8 @@ class GgufFile::Parser {
     auto alignment = file_.GetUint("general.alignment");
     if (!alignment.ok()) return alignment.status();
     if (!std::has_single_bit(*alignment) || *alignment < 8 || *alignment > 65'536) {
-      return Refuse("metadata 'general.alignment'", std::to_string(*alignment), "a power of two from 8 to 65536");
+      return Refuse("metadata 'general.alignment'", std::to_string(*alignment),
+                    "a power of two from 8 to 65536");
     }
     alignment_ = *alignment;
     return absl::OkStatus();
@@ -255,7 +266,8 @@ class GgufFile::Parser {
     return absl::OkStatus();
   }
 
-  // The product of the dimensions cannot exceed the weights that the file's bytes could hold, so it cannot overflow.
+  // The product of the dimensions cannot exceed the weights that the file's bytes could hold, so it cannot
+  // overflow.
   absl::Status CheckSize(const std::string& field, const GgufTypeTraits& traits, const GgufTensor& tensor) {
     const uint64_t weights_max = bytes_.size() / traits.block_bytes * traits.block_weights;
     uint64_t weights = 1;
@@ -269,8 +281,9 @@ class GgufFile::Parser {
       weights *= dim;
     }
     if (tensor.dims[0] % traits.block_weights != 0) {
-      return Refuse(field + " dimension 0", std::to_string(tensor.dims[0]),
-                    "a multiple of " + std::to_string(traits.block_weights) + " for " + std::string(traits.name));
+      return Refuse(
+          field + " dimension 0", std::to_string(tensor.dims[0]),
+          "a multiple of " + std::to_string(traits.block_weights) + " for " + std::string(traits.name));
     }
     return absl::OkStatus();
   }
@@ -362,11 +375,14 @@ GgufFile::~GgufFile() {
   if (mapping_ != nullptr) ::munmap(mapping_, bytes_.size());
 }
 
-bool GgufFile::Has(std::string_view key) const { return metadata_.contains(key); }
+bool GgufFile::Has(std::string_view key) const {
+  return metadata_.contains(key);
+}
 
 absl::StatusOr<const GgufFile::Value*> GgufFile::Find(std::string_view key, bool is_array) const {
   const auto it = metadata_.find(key);
-  if (it == metadata_.end()) return absl::NotFoundError("GGUF metadata '" + std::string(key) + "' is missing");
+  if (it == metadata_.end())
+    return absl::NotFoundError("GGUF metadata '" + std::string(key) + "' is missing");
   if (it->second.is_array != is_array) {
     return Refuse("metadata '" + std::string(key) + "'", is_array ? "a single value" : "an array",
                   is_array ? "an array" : "a single value");
@@ -385,24 +401,33 @@ struct Integer {
 
 Integer ReadInteger(std::span<const uint8_t> bytes, GgufValueType type, size_t offset) {
   switch (type) {
-    case GgufValueType::kUint8: return {true, true, ReadAt<uint8_t>(bytes, offset)};
-    case GgufValueType::kInt8: return {true, true, ReadAt<int8_t>(bytes, offset)};
-    case GgufValueType::kUint16: return {true, true, ReadAt<uint16_t>(bytes, offset)};
-    case GgufValueType::kInt16: return {true, true, ReadAt<int16_t>(bytes, offset)};
-    case GgufValueType::kUint32: return {true, true, ReadAt<uint32_t>(bytes, offset)};
-    case GgufValueType::kInt32: return {true, true, ReadAt<int32_t>(bytes, offset)};
-    case GgufValueType::kInt64: return {true, true, ReadAt<int64_t>(bytes, offset)};
+    case GgufValueType::kUint8:
+      return {true, true, ReadAt<uint8_t>(bytes, offset)};
+    case GgufValueType::kInt8:
+      return {true, true, ReadAt<int8_t>(bytes, offset)};
+    case GgufValueType::kUint16:
+      return {true, true, ReadAt<uint16_t>(bytes, offset)};
+    case GgufValueType::kInt16:
+      return {true, true, ReadAt<int16_t>(bytes, offset)};
+    case GgufValueType::kUint32:
+      return {true, true, ReadAt<uint32_t>(bytes, offset)};
+    case GgufValueType::kInt32:
+      return {true, true, ReadAt<int32_t>(bytes, offset)};
+    case GgufValueType::kInt64:
+      return {true, true, ReadAt<int64_t>(bytes, offset)};
     case GgufValueType::kUint64: {
       const uint64_t value = ReadAt<uint64_t>(bytes, offset);
-      return {true, value <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max()), static_cast<int64_t>(value)};
+      return {true, value <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max()),
+              static_cast<int64_t>(value)};
     }
-    default: return {};
+    default:
+      return {};
   }
 }
 
 absl::Status WrongKind(std::string_view key, GgufValueType seen, std::string_view wanted) {
-  return Refuse("metadata '" + std::string(key) + "'", "of type " + std::to_string(static_cast<uint32_t>(seen)),
-                std::string(wanted));
+  return Refuse("metadata '" + std::string(key) + "'",
+                "of type " + std::to_string(static_cast<uint32_t>(seen)), std::string(wanted));
 }
 
 }  // namespace
@@ -413,8 +438,8 @@ absl::StatusOr<uint64_t> GgufFile::GetUint(std::string_view key) const {
   const Integer integer = ReadInteger(bytes_, (*found)->type, (*found)->offset);
   if (!integer.is_integer) return WrongKind(key, (*found)->type, "an integer");
   if (!integer.fits || integer.value < 0) {
-    return Refuse("metadata '" + std::string(key) + "'", integer.fits ? std::to_string(integer.value) : "above 2^63 - 1",
-                  "0 to 2^63 - 1");
+    return Refuse("metadata '" + std::string(key) + "'",
+                  integer.fits ? std::to_string(integer.value) : "above 2^63 - 1", "0 to 2^63 - 1");
   }
   return static_cast<uint64_t>(integer.value);
 }
@@ -478,7 +503,8 @@ const GgufTensor* GgufFile::FindTensor(std::string_view name) const {
   return it == tensor_index_.end() ? nullptr : &tensors_[it->second];
 }
 
-absl::StatusOr<const GgufTensor*> GgufFile::GetTensor(std::string_view name, std::span<const uint64_t> dims) const {
+absl::StatusOr<const GgufTensor*> GgufFile::GetTensor(std::string_view name,
+                                                      std::span<const uint64_t> dims) const {
   const GgufTensor* tensor = FindTensor(name);
   if (tensor == nullptr) return absl::NotFoundError("GGUF tensor '" + std::string(name) + "' is missing");
   std::string seen, wanted;

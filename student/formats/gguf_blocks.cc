@@ -1,5 +1,6 @@
-// Dequantisers of docs/formats/gguf.md, written as the formulas are. They are the truth that packed products and golden
-// data are compared with, so every product is rounded in the stated order (the build turns contraction off).
+// Dequantisers of docs/formats/gguf.md, written as the formulas are. They are the truth that packed products
+// and golden data are compared with, so every product is rounded in the stated order (the build turns
+// contraction off).
 #include <bit>
 #include <cassert>
 #include <cstring>
@@ -76,8 +77,9 @@ void Q6_K(const uint8_t* block, float* y) {
     float* out = y + 128 * half;
     for (int l = 0; l < 32; ++l) {
       const int s = l / 16;
-      const int q[4] = {((ql[l] & 15) | (qh[l] & 3) << 4) - 32, ((ql[l + 32] & 15) | (qh[l] >> 2 & 3) << 4) - 32,
-                        ((ql[l] >> 4) | (qh[l] >> 4 & 3) << 4) - 32, ((ql[l + 32] >> 4) | (qh[l] >> 6 & 3) << 4) - 32};
+      const int q[4] = {
+          ((ql[l] & 15) | (qh[l] & 3) << 4) - 32, ((ql[l + 32] & 15) | (qh[l] >> 2 & 3) << 4) - 32,
+          ((ql[l] >> 4) | (qh[l] >> 4 & 3) << 4) - 32, ((ql[l + 32] >> 4) | (qh[l] >> 6 & 3) << 4) - 32};
       for (int i = 0; i < 4; ++i) {
         out[l + 32 * i] = d * static_cast<float>(sc[s + 2 * i]) * static_cast<float>(q[i]);
       }
@@ -104,15 +106,33 @@ void DequantizeGguf(GgufType type, const uint8_t* blocks, size_t count, float* o
     const uint8_t* block = blocks + i / traits->block_weights * traits->block_bytes;
     float* y = out + i;
     switch (type) {
-      case GgufType::kF32: std::memcpy(y, block, 4); break;
-      case GgufType::kF16: *y = HalfToFloat(Half(block)); break;
-      case GgufType::kBF16: *y = std::bit_cast<float>(static_cast<uint32_t>(Half(block)) << 16); break;
-      case GgufType::kQ4_0: Q4_0(block, y); break;
-      case GgufType::kQ4_1: Q4_1(block, y); break;
-      case GgufType::kQ5_0: Q5_0(block, y); break;
-      case GgufType::kQ8_0: Q8_0(block, y); break;
-      case GgufType::kQ4_K: Q4_K(block, y); break;
-      case GgufType::kQ6_K: Q6_K(block, y); break;
+      case GgufType::kF32:
+        std::memcpy(y, block, 4);
+        break;
+      case GgufType::kF16:
+        *y = HalfToFloat(Half(block));
+        break;
+      case GgufType::kBF16:
+        *y = std::bit_cast<float>(static_cast<uint32_t>(Half(block)) << 16);
+        break;
+      case GgufType::kQ4_0:
+        Q4_0(block, y);
+        break;
+      case GgufType::kQ4_1:
+        Q4_1(block, y);
+        break;
+      case GgufType::kQ5_0:
+        Q5_0(block, y);
+        break;
+      case GgufType::kQ8_0:
+        Q8_0(block, y);
+        break;
+      case GgufType::kQ4_K:
+        Q4_K(block, y);
+        break;
+      case GgufType::kQ6_K:
+        Q6_K(block, y);
+        break;
     }
   }
 }

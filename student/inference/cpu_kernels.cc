@@ -6,15 +6,20 @@ namespace retort::student {
 
 const CpuKernels* FindCpuKernels(InferenceIsa isa) {
 #if defined(__x86_64__)
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx2 =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
   switch (isa) {
-    case InferenceIsa::kPlain: return &PlainKernels();
-    case InferenceIsa::kAvx2: return avx2 ? &Avx2Kernels() : nullptr;
-    case InferenceIsa::kAvx512: return avx512 ? &Avx512Kernels() : nullptr;
-    case InferenceIsa::kAvx512Vnni: return vnni ? &Avx512VnniKernels() : nullptr;
+    case InferenceIsa::kPlain:
+      return &PlainKernels();
+    case InferenceIsa::kAvx2:
+      return avx2 ? &Avx2Kernels() : nullptr;
+    case InferenceIsa::kAvx512:
+      return avx512 ? &Avx512Kernels() : nullptr;
+    case InferenceIsa::kAvx512Vnni:
+      return vnni ? &Avx512VnniKernels() : nullptr;
   }
   return nullptr;
 #else

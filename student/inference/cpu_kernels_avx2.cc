@@ -10,7 +10,9 @@ namespace {
 
 #include "student/inference/internal/row_kernels.inc"
 
-inline __m256i LoadBytes(const uint8_t* at) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)); }
+inline __m256i LoadBytes(const uint8_t* at) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+}
 
 template <int rows>
 inline __attribute__((always_inline)) void AddPair(__m256i (&sums)[2][rows], __m256i low, __m256i high,
@@ -34,7 +36,8 @@ inline __attribute__((always_inline)) void BlockSums(__m256i (&sums)[2][rows], c
       __m256i low = LoadBytes(block + 64 * j), high = LoadBytes(block + 64 * j + 32);
 #pragma GCC unroll 4
       for (int step = 0; step < 4; ++step) {
-        AddPair<rows>(sums, _mm256_and_si256(low, mask), _mm256_and_si256(high, mask), q + (4 * j + step) * 2 * kGroupRows);
+        AddPair<rows>(sums, _mm256_and_si256(low, mask), _mm256_and_si256(high, mask),
+                      q + (4 * j + step) * 2 * kGroupRows);
         low = _mm256_srli_epi16(low, 4);
         high = _mm256_srli_epi16(high, 4);
       }
@@ -62,14 +65,16 @@ void IntegerGroup(const PackedView& w, const ActivationView& x, int32_t first_ro
     __m256i sums[2][rows];
 #pragma GCC unroll 4
     for (int m = 0; m < rows; ++m) sums[0][m] = sums[1][m] = _mm256_setzero_si256();
-    BlockSums<packing, rows>(sums, w.weights + at * kBlockBytes, x.quantised + (first_block + b) * kBlockColumns * kGroupRows + 2 * slot);
+    BlockSums<packing, rows>(sums, w.weights + at * kBlockBytes,
+                             x.quantised + (first_block + b) * kBlockColumns * kGroupRows + 2 * slot);
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       const __m256 scale = _mm256_loadu_ps(w.scales + at * kTileRows + 8 * half);
 #pragma GCC unroll 4
       for (int m = 0; m < rows; ++m) {
         const size_t x_at = (first_block + b) * kGroupRows + slot + m;
-        const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[half][m]), _mm256_set1_ps(x.scales[x_at]));
+        const __m256 scaled =
+            _mm256_mul_ps(_mm256_cvtepi32_ps(sums[half][m]), _mm256_set1_ps(x.scales[x_at]));
         totals[half][m] = _mm256_fmadd_ps(scaled, scale, totals[half][m]);
         if constexpr (packing == Packing::kNibbles) {
           const __m256 offset = _mm256_loadu_ps(w.offsets + at * kTileRows + 8 * half);
@@ -94,7 +99,8 @@ void FloatGroup(const PackedView& w, const ActivationView& x, int32_t first_row,
 #pragma GCC unroll 4
   for (int m = 0; m < rows; ++m) totals[0][m] = totals[1][m] = _mm256_setzero_ps();
   for (size_t k = 0; k < columns; ++k) {
-    const __m256 low = _mm256_loadu_ps(weights + k * kTileRows), high = _mm256_loadu_ps(weights + k * kTileRows + 8);
+    const __m256 low = _mm256_loadu_ps(weights + k * kTileRows),
+                 high = _mm256_loadu_ps(weights + k * kTileRows + 8);
 #pragma GCC unroll 4
     for (int m = 0; m < rows; ++m) {
       const __m256 value = _mm256_set1_ps(x.values[(first_row + m) * columns + k]);
@@ -111,11 +117,18 @@ void FloatGroup(const PackedView& w, const ActivationView& x, int32_t first_row,
 }
 
 template <int rows>
-void Group(const PackedView& w, const ActivationView& x, int32_t first_row, int32_t tile, float* y, size_t y_stride) {
+void Group(const PackedView& w, const ActivationView& x, int32_t first_row, int32_t tile, float* y,
+           size_t y_stride) {
   switch (w.packing) {
-    case Packing::kNibbles: IntegerGroup<Packing::kNibbles, rows>(w, x, first_row, tile, y, y_stride); break;
-    case Packing::kBytes: IntegerGroup<Packing::kBytes, rows>(w, x, first_row, tile, y, y_stride); break;
-    case Packing::kFloats: FloatGroup<rows>(w, x, first_row, tile, y, y_stride); break;
+    case Packing::kNibbles:
+      IntegerGroup<Packing::kNibbles, rows>(w, x, first_row, tile, y, y_stride);
+      break;
+    case Packing::kBytes:
+      IntegerGroup<Packing::kBytes, rows>(w, x, first_row, tile, y, y_stride);
+      break;
+    case Packing::kFloats:
+      FloatGroup<rows>(w, x, first_row, tile, y, y_stride);
+      break;
   }
 }
 
@@ -125,10 +138,17 @@ void Multiply(const PackedView& w, const ActivationView& x, int32_t tile_begin, 
     int32_t m = 0;
     for (; m + 4 <= x.rows; m += 4) Group<4>(w, x, m, tile, y, y_stride);
     switch (x.rows - m) {
-      case 1: Group<1>(w, x, m, tile, y, y_stride); break;
-      case 2: Group<2>(w, x, m, tile, y, y_stride); break;
-      case 3: Group<3>(w, x, m, tile, y, y_stride); break;
-      default: break;
+      case 1:
+        Group<1>(w, x, m, tile, y, y_stride);
+        break;
+      case 2:
+        Group<2>(w, x, m, tile, y, y_stride);
+        break;
+      case 3:
+        Group<3>(w, x, m, tile, y, y_stride);
+        break;
+      default:
+        break;
     }
   }
 }

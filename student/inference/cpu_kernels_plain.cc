@@ -1,4 +1,5 @@
-// Portable kernels. The products are written as the packing is defined, and are the truth for the other files.
+// Portable kernels. The products are written as the packing is defined, and are the truth for the other
+// files.
 #include <cmath>
 #include <cstring>
 
@@ -28,7 +29,8 @@ float IntegerDot(const PackedView& w, const ActivationView& x, int32_t m, int32_
     const int16_t* q = x.quantised + x_at * kBlockColumns * kGroupRows + 2 * slot;
     int32_t products = 0;
     for (int k = 0; k < kBlockColumns; ++k) {
-      products += WeightAt(w.packing, w.weights + at * block_bytes, k, lane) * q[k / 2 * 2 * kGroupRows + k % 2];
+      products +=
+          WeightAt(w.packing, w.weights + at * block_bytes, k, lane) * q[k / 2 * 2 * kGroupRows + k % 2];
     }
     const float scaled = static_cast<float>(products) * x.scales[x_at * kGroupRows + slot];
     sum = std::fma(scaled, w.scales[at * kTileRows + lane], sum);
@@ -43,7 +45,8 @@ float FloatDot(const PackedView& w, const ActivationView& x, int32_t m, int32_t 
   const float* weights = w.floats + static_cast<size_t>(tile) * x.columns * kTileRows + lane;
   const float* values = x.values + static_cast<size_t>(m) * x.columns;
   float sum = 0;
-  for (int32_t k = 0; k < x.columns; ++k) sum = std::fma(weights[static_cast<size_t>(k) * kTileRows], values[k], sum);
+  for (int32_t k = 0; k < x.columns; ++k)
+    sum = std::fma(weights[static_cast<size_t>(k) * kTileRows], values[k], sum);
   return sum;
 }
 

@@ -41,7 +41,8 @@ struct Request {
 struct Sequence {
   Sequence(Request r, const LlamaConfig& config, int32_t context)
       : request(std::move(r)),
-        cache(config, std::min(context, static_cast<int32_t>(request.prompt.size()) + request.options.max_tokens)) {
+        cache(config,
+              std::min(context, static_cast<int32_t>(request.prompt.size()) + request.options.max_tokens)) {
     generation.prompt_tokens = static_cast<int32_t>(request.prompt.size());
   }
 
@@ -60,14 +61,15 @@ struct Sequence {
   Generation generation;
   std::string bytes;  // of the generated tokens, specials left out
   std::vector<float> logits;
-  bool wants_sample = false;          // this step computes its next token
-  absl::Status failed;                // of sampling
+  bool wants_sample = false;  // this step computes its next token
+  absl::Status failed;        // of sampling
   bool finished = false;
 };
 
 }  // namespace
 
-// Owns the threads. Everything below `mutex_` is guarded by it; `running_` and `forward_` belong to the thread.
+// Owns the threads. Everything below `mutex_` is guarded by it; `running_` and `forward_` belong to the
+// thread.
 class LlamaEngine::Scheduler {
  public:
   Scheduler(const LlamaModel& model, const LlamaEngineOptions& options)
@@ -89,8 +91,9 @@ class LlamaEngine::Scheduler {
   absl::StatusOr<uint64_t> Submit(Request request) {
     std::lock_guard lock(mutex_);
     if (static_cast<int64_t>(live_.size()) >= int64_t{options_.max_sequences} + options_.max_queued) {
-      return absl::ResourceExhaustedError("the engine has " + std::to_string(live_.size()) +
-                                          " generations in progress or waiting; wanted fewer, try again later");
+      return absl::ResourceExhaustedError(
+          "the engine has " + std::to_string(live_.size()) +
+          " generations in progress or waiting; wanted fewer, try again later");
     }
     request.number = ++last_number_;
     live_.insert(request.number);
@@ -124,7 +127,8 @@ class LlamaEngine::Scheduler {
     End();
   }
 
-  // Waits for work, drops what was cancelled or is late, and gives free places to the queue. False: time to stop.
+  // Waits for work, drops what was cancelled or is late, and gives free places to the queue. False: time to
+  // stop.
   bool Admit() {
     std::vector<std::pair<Request, absl::Status>> dropped;
     {
@@ -143,7 +147,8 @@ class LlamaEngine::Scheduler {
         it = queue_.erase(it);
       }
       while (static_cast<int32_t>(running_.size()) < options_.max_sequences && !queue_.empty()) {
-        running_.push_back(std::make_unique<Sequence>(std::move(queue_.front()), model_.config(), options_.context));
+        running_.push_back(
+            std::make_unique<Sequence>(std::move(queue_.front()), model_.config(), options_.context));
         queue_.pop_front();
       }
       for (const auto& sequence : running_) {
@@ -159,7 +164,8 @@ class LlamaEngine::Scheduler {
   // Under the lock. OK when the request goes on.
   absl::Status WhyDropped(const Request& request, Clock::time_point now) const {
     if (cancelled_.contains(request.number)) return absl::CancelledError("the generation was cancelled");
-    if (now > request.deadline) return absl::DeadlineExceededError("the generation did not end before its deadline");
+    if (now > request.deadline)
+      return absl::DeadlineExceededError("the generation did not end before its deadline");
     return absl::OkStatus();
   }
 
@@ -253,7 +259,8 @@ class LlamaEngine::Scheduler {
       generation.finish_reason = FinishReason::kStop;
     } else if (std::binary_search(ends.begin(), ends.end(), id)) {
       generation.finish_reason = FinishReason::kStop;
-    } else if (static_cast<int32_t>(generation.ids.size()) == options.max_tokens || length == options_.context) {
+    } else if (static_cast<int32_t>(generation.ids.size()) == options.max_tokens ||
+               length == options_.context) {
       generation.finish_reason = FinishReason::kLength;
     } else {
       return;
@@ -310,7 +317,8 @@ absl::StatusOr<std::unique_ptr<LlamaEngine>> LlamaEngine::Create(std::shared_ptr
   LlamaEngineOptions o = options;
   if (o.max_sequences < 1 || o.max_sequences > 64) return Refuse("max_sequences", o.max_sequences, 1, 64);
   if (o.max_queued < 0 || o.max_queued > 65'536) return Refuse("max_queued", o.max_queued, 0, 65'536);
-  if (o.step_rows < o.max_sequences || o.step_rows > 512) return Refuse("step_rows", o.step_rows, o.max_sequences, 512);
+  if (o.step_rows < o.max_sequences || o.step_rows > 512)
+    return Refuse("step_rows", o.step_rows, o.max_sequences, 512);
   const int32_t model_context = model->config().context;
   if (o.context == 0) o.context = std::min(model_context, kDefaultContext);
   if (o.context < 2 || o.context > model_context) return Refuse("context", o.context, 2, model_context);
@@ -330,8 +338,9 @@ absl::StatusOr<uint64_t> LlamaEngine::Submit(std::vector<int32_t> prompt, const 
   if (auto s = ValidateSamplingOptions(options); !s.ok()) return s;
   const int64_t room = context() - 1;
   if (prompt.empty() || static_cast<int64_t>(prompt.size()) > room) {
-    return absl::InvalidArgumentError("the prompt has " + std::to_string(prompt.size()) + " tokens; wanted 1 to " +
-                                      std::to_string(room) + ", which leaves room for one more in the context");
+    return absl::InvalidArgumentError("the prompt has " + std::to_string(prompt.size()) +
+                                      " tokens; wanted 1 to " + std::to_string(room) +
+                                      ", which leaves room for one more in the context");
   }
   for (const int32_t id : prompt) {
     if (id < 0 || id >= model_->config().vocabulary) {
@@ -342,7 +351,9 @@ absl::StatusOr<uint64_t> LlamaEngine::Submit(std::vector<int32_t> prompt, const 
   return scheduler_->Submit({0, std::move(prompt), options, deadline, std::move(done), std::move(progress)});
 }
 
-void LlamaEngine::Cancel(uint64_t number) { scheduler_->Cancel(number); }
+void LlamaEngine::Cancel(uint64_t number) {
+  scheduler_->Cancel(number);
+}
 
 absl::StatusOr<Generation> LlamaEngine::Generate(std::vector<int32_t> prompt, const SamplingOptions& options,
                                                  Clock::time_point deadline) {
@@ -355,8 +366,12 @@ absl::StatusOr<Generation> LlamaEngine::Generate(std::vector<int32_t> prompt, co
   return result.get();
 }
 
-int32_t LlamaEngine::context() const { return scheduler_->context(); }
+int32_t LlamaEngine::context() const {
+  return scheduler_->context();
+}
 
-LlamaEngine::Counters LlamaEngine::counters() const { return scheduler_->counters(); }
+LlamaEngine::Counters LlamaEngine::counters() const {
+  return scheduler_->counters();
+}
 
 }  // namespace retort::student

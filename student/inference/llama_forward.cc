@@ -7,9 +7,13 @@
 namespace retort::student {
 namespace {
 
-int32_t RoundUp(int32_t value, int32_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+int32_t RoundUp(int32_t value, int32_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
-size_t PaddedRows(const PackedMatrix& matrix) { return static_cast<size_t>(matrix.tiles()) * kTileRows; }
+size_t PaddedRows(const PackedMatrix& matrix) {
+  return static_cast<size_t>(matrix.tiles()) * kTileRows;
+}
 
 }  // namespace
 
@@ -24,8 +28,8 @@ LlamaCache::LlamaCache(const LlamaConfig& config, int32_t context)
 
 KvHeadView LlamaCache::Head(int32_t layer, int32_t kv_head) {
   const size_t position = (static_cast<size_t>(layer) * kv_heads_ + kv_head) * context_;
-  return {keys_.data() + position * head_dim_, key_scales_.data() + position, values_.data() + position * head_dim_,
-          value_scales_.data() + position};
+  return {keys_.data() + position * head_dim_, key_scales_.data() + position,
+          values_.data() + position * head_dim_, value_scales_.data() + position};
 }
 
 LlamaForward::LlamaForward(const LlamaModel& model, int32_t rows_max, int32_t context, StepCrew& crew,
@@ -108,7 +112,8 @@ void LlamaForward::Attention(std::span<const LlamaRow> rows, int32_t layer) {
     float* out = scratch_.data() + worker * scratch_floats_;
     for (int32_t h = 0; h < config_.kv_heads; ++h) {
       kernels_.attend(q + static_cast<size_t>(h) * group * head_dim, group, head_dim, rows[m].position,
-                      rows[m].cache->Head(layer, h), out + config_.width, out + static_cast<size_t>(h) * group * head_dim);
+                      rows[m].cache->Head(layer, h), out + config_.width,
+                      out + static_cast<size_t>(h) * group * head_dim);
     }
     attended_.Set(m, out, kernels_);
   });
@@ -154,14 +159,16 @@ void LlamaForward::Logits(std::span<const LlamaRow> rows) {
   });
 }
 
-void LlamaForward::Multiply(const PackedMatrix& matrix, const Activations& x, int32_t rows, std::vector<float>& y) {
+void LlamaForward::Multiply(const PackedMatrix& matrix, const Activations& x, int32_t rows,
+                            std::vector<float>& y) {
   if (rows == 0) return;
   // Few rows are multiplied four tiles at a time. Large matrices are shared out in larger pieces.
   const int32_t tiles = matrix.tiles();
   const int32_t chunk = std::max(rows <= 2 ? 4 : 2, tiles / 64 / 4 * 4);
   const ActivationView view = x.View(rows);
   crew_.Run((tiles + chunk - 1) / chunk, [&](int32_t task, int32_t) {
-    matrix.Multiply(view, task * chunk, std::min(tiles, (task + 1) * chunk), y.data(), PaddedRows(matrix), kernels_);
+    matrix.Multiply(view, task * chunk, std::min(tiles, (task + 1) * chunk), y.data(), PaddedRows(matrix),
+                    kernels_);
   });
 }
 

@@ -1,7 +1,8 @@
 // One step of a Llama model: a batch of tokens, each of some sequence at some position, through all layers.
 //
-// Rows are independent of one another except through the caches that they name; rows of one sequence must come in
-// ascending position and see the rows before them. A row's result has the same bits whatever else is in the step.
+// Rows are independent of one another except through the caches that they name; rows of one sequence must
+// come in ascending position and see the rows before them. A row's result has the same bits whatever else is
+// in the step.
 #ifndef STUDENT_INFERENCE_LLAMA_FORWARD_H_
 #define STUDENT_INFERENCE_LLAMA_FORWARD_H_
 
@@ -15,8 +16,8 @@
 
 namespace retort::student {
 
-// Keys and values of one sequence in all layers, for `context` positions. 16-bit with a scale per position and head:
-// half the memory traffic of fp32 and an error of at most max / 65534 per element.
+// Keys and values of one sequence in all layers, for `context` positions. 16-bit with a scale per position
+// and head: half the memory traffic of fp32 and an error of at most max / 65534 per element.
 class LlamaCache {
  public:
   LlamaCache(const LlamaConfig& config, int32_t context);
@@ -28,8 +29,8 @@ class LlamaCache {
   int32_t context_;  // a multiple of kKeyBlock
   int32_t kv_heads_;
   int32_t head_dim_;
-  std::vector<int16_t> keys_, values_;              // [layers, kv_heads, context * head_dim]
-  std::vector<float> key_scales_, value_scales_;    // [layers, kv_heads, context]
+  std::vector<int16_t> keys_, values_;            // [layers, kv_heads, context * head_dim]
+  std::vector<float> key_scales_, value_scales_;  // [layers, kv_heads, context]
 };
 
 struct LlamaRow {
@@ -42,7 +43,8 @@ struct LlamaRow {
 class LlamaForward {
  public:
   // Buffers for `rows_max` rows of at most `context` positions. `model` and `crew` must outlive this.
-  LlamaForward(const LlamaModel& model, int32_t rows_max, int32_t context, StepCrew& crew, const CpuKernels& kernels);
+  LlamaForward(const LlamaModel& model, int32_t rows_max, int32_t context, StepCrew& crew,
+               const CpuKernels& kernels);
 
   // Runs the rows (at most rows_max, asserted). One caller at a time.
   void Run(std::span<const LlamaRow> rows);

@@ -19,7 +19,8 @@ absl::Status Refuse(const std::string& field, const std::string& seen, const std
   return absl::InvalidArgumentError("GGUF metadata '" + field + "' is " + seen + "; wanted " + wanted);
 }
 
-absl::Status ReadInt(const GgufFile& file, const std::string& key, uint64_t low, uint64_t high, int32_t& out) {
+absl::Status ReadInt(const GgufFile& file, const std::string& key, uint64_t low, uint64_t high,
+                     int32_t& out) {
   auto value = file.GetUint(key);
   if (!value.ok()) return value.status();
   if (*value < low || *value > high) {
@@ -43,15 +44,16 @@ absl::Status RefuseUnknownFeatures(const GgufFile& file) {
     auto experts = file.GetUint("llama.expert_count");
     if (!experts.ok()) return experts.status();
     if (*experts != 0) {
-      return absl::UnimplementedError("GGUF metadata 'llama.expert_count' is " + std::to_string(*experts) + "; wanted 0");
+      return absl::UnimplementedError("GGUF metadata 'llama.expert_count' is " + std::to_string(*experts) +
+                                      "; wanted 0");
     }
   }
   if (file.Has("llama.rope.scaling.type")) {
     auto type = file.GetString("llama.rope.scaling.type");
     if (!type.ok()) return type.status();
     if (*type != "none") {
-      return absl::UnimplementedError("GGUF metadata 'llama.rope.scaling.type' is '" + std::string(type->substr(0, 32)) +
-                                      "'; wanted 'none' or nothing");
+      return absl::UnimplementedError("GGUF metadata 'llama.rope.scaling.type' is '" +
+                                      std::string(type->substr(0, 32)) + "'; wanted 'none' or nothing");
     }
   }
   for (const GgufTensor& tensor : file.tensors()) {
@@ -63,7 +65,8 @@ absl::Status RefuseUnknownFeatures(const GgufFile& file) {
   return absl::OkStatus();
 }
 
-absl::Status ReadNorm(const GgufFile& file, const std::string& name, uint64_t width, std::vector<float>& out) {
+absl::Status ReadNorm(const GgufFile& file, const std::string& name, uint64_t width,
+                      std::vector<float>& out) {
   const uint64_t dims[] = {width};
   auto tensor = file.GetTensor(name, dims);
   if (!tensor.ok()) return tensor.status();
@@ -76,7 +79,8 @@ absl::Status ReadNorm(const GgufFile& file, const std::string& name, uint64_t wi
   DequantizeGguf((*tensor)->type, (*tensor)->data.data(), width, out.data());
   for (const float w : out) {
     if (!std::isfinite(w)) {
-      return absl::InvalidArgumentError("GGUF tensor '" + name + "' holds a value that is not finite; wanted finite ones");
+      return absl::InvalidArgumentError("GGUF tensor '" + name +
+                                        "' holds a value that is not finite; wanted finite ones");
     }
   }
   return absl::OkStatus();
@@ -88,7 +92,8 @@ struct Part {
 };
 
 // Packs named matrices of row length `columns` below one another.
-absl::Status ReadMatrix(const GgufFile& file, const std::vector<Part>& parts, int64_t columns, PackedMatrix& out) {
+absl::Status ReadMatrix(const GgufFile& file, const std::vector<Part>& parts, int64_t columns,
+                        PackedMatrix& out) {
   std::vector<const GgufTensor*> tensors;
   for (const Part& part : parts) {
     const uint64_t dims[] = {static_cast<uint64_t>(columns), static_cast<uint64_t>(part.rows)};
@@ -108,7 +113,8 @@ absl::StatusOr<std::shared_ptr<const LlamaModel>> LlamaModel::Load(const std::st
   auto file = GgufFile::Open(path);
   if (!file.ok()) return file.status();
   auto model = FromGguf(*std::move(file));
-  if (!model.ok()) return absl::Status(model.status().code(), path + ": " + std::string(model.status().message()));
+  if (!model.ok())
+    return absl::Status(model.status().code(), path + ": " + std::string(model.status().message()));
   if ((*model)->name_.empty()) (*model)->name_ = std::filesystem::path(path).filename().string();
   return std::shared_ptr<const LlamaModel>(*std::move(model));
 }
@@ -152,7 +158,8 @@ absl::Status LlamaModel::ReadConfig() {
     if (auto s = ReadInt(file, "llama.attention.head_count_kv", 1, c.heads, c.kv_heads); !s.ok()) return s;
   }
   if (c.width % c.heads != 0) {
-    return Refuse("llama.attention.head_count", std::to_string(c.heads), "a divisor of the width " + std::to_string(c.width));
+    return Refuse("llama.attention.head_count", std::to_string(c.heads),
+                  "a divisor of the width " + std::to_string(c.width));
   }
   c.head_dim = c.width / c.heads;
   if (c.heads % c.kv_heads != 0) {
@@ -164,13 +171,15 @@ absl::Status LlamaModel::ReadConfig() {
                   "heads of a multiple of 16; they are " + std::to_string(c.head_dim) + " wide");
   }
   int32_t rope_width = c.head_dim;
-  for (const char* key : {"llama.rope.dimension_count", "llama.attention.key_length", "llama.attention.value_length"}) {
+  for (const char* key :
+       {"llama.rope.dimension_count", "llama.attention.key_length", "llama.attention.value_length"}) {
     if (!file.Has(key)) continue;
     if (auto s = ReadInt(file, key, 1, kMaxWidth, rope_width); !s.ok()) return s;
     if (rope_width != c.head_dim) return Refuse(key, std::to_string(rope_width), std::to_string(c.head_dim));
   }
   if (c.width % 32 != 0) return Refuse("llama.embedding_length", std::to_string(c.width), "a multiple of 32");
-  if (c.ffn_width % 32 != 0) return Refuse("llama.feed_forward_length", std::to_string(c.ffn_width), "a multiple of 32");
+  if (c.ffn_width % 32 != 0)
+    return Refuse("llama.feed_forward_length", std::to_string(c.ffn_width), "a multiple of 32");
   if (auto s = ReadPositive(file, "llama.attention.layer_norm_rms_epsilon", c.rms_epsilon); !s.ok()) return s;
   c.rope_base = 10000.0f;
   if (file.Has("llama.rope.freq_base")) {
@@ -197,10 +206,13 @@ absl::Status LlamaModel::ReadWeights() {
     const std::vector<Part> qkv = {
         {at + "attn_q.weight", c.width}, {at + "attn_k.weight", kv_width}, {at + "attn_v.weight", kv_width}};
     if (auto s = ReadMatrix(file, qkv, c.width, layer.qkv); !s.ok()) return s;
-    if (auto s = ReadMatrix(file, {{at + "attn_output.weight", c.width}}, c.width, layer.output); !s.ok()) return s;
-    const std::vector<Part> gate_up = {{at + "ffn_gate.weight", c.ffn_width}, {at + "ffn_up.weight", c.ffn_width}};
+    if (auto s = ReadMatrix(file, {{at + "attn_output.weight", c.width}}, c.width, layer.output); !s.ok())
+      return s;
+    const std::vector<Part> gate_up = {{at + "ffn_gate.weight", c.ffn_width},
+                                       {at + "ffn_up.weight", c.ffn_width}};
     if (auto s = ReadMatrix(file, gate_up, c.width, layer.gate_up); !s.ok()) return s;
-    if (auto s = ReadMatrix(file, {{at + "ffn_down.weight", c.width}}, c.ffn_width, layer.down); !s.ok()) return s;
+    if (auto s = ReadMatrix(file, {{at + "ffn_down.weight", c.width}}, c.ffn_width, layer.down); !s.ok())
+      return s;
     layers_.push_back(std::move(layer));
   }
   if (auto s = ReadNorm(file, "output_norm.weight", c.width, output_norm_); !s.ok()) return s;
@@ -208,7 +220,8 @@ absl::Status LlamaModel::ReadWeights() {
   auto embedding = file.GetTensor("token_embd.weight", dims);
   if (!embedding.ok()) return embedding.status();
   embedding_ = *embedding;
-  const char* head = file.FindTensor("output.weight") != nullptr ? "output.weight" : "token_embd.weight";  // tied
+  const char* head =
+      file.FindTensor("output.weight") != nullptr ? "output.weight" : "token_embd.weight";  // tied
   if (auto s = ReadMatrix(file, {{head, c.vocabulary}}, c.width, head_); !s.ok()) return s;
   if (auto name = file.GetString("general.name"); name.ok()) name_ = std::string(name->substr(0, 256));
   return absl::OkStatus();
@@ -216,7 +229,8 @@ absl::Status LlamaModel::ReadWeights() {
 
 void LlamaModel::Embed(int32_t token, float* out) const {
   assert(token >= 0 && token < config_.vocabulary);
-  DequantizeGguf(embedding_->type, embedding_->data.data() + token * embedding_->row_bytes(), config_.width, out);
+  DequantizeGguf(embedding_->type, embedding_->data.data() + token * embedding_->row_bytes(), config_.width,
+                 out);
 }
 
 uint64_t LlamaModel::step_bytes() const {

@@ -14,20 +14,24 @@ constexpr size_t kNibbleBlockBytes = 256;
 constexpr size_t kByteBlockBytes = 512;
 
 absl::Status Refuse(const GgufTensor& tensor, const std::string& seen, const std::string& wanted) {
-  return absl::InvalidArgumentError("GGUF tensor '" + std::string(tensor.name) + "' " + seen + "; wanted " + wanted);
+  return absl::InvalidArgumentError("GGUF tensor '" + std::string(tensor.name) + "' " + seen + "; wanted " +
+                                    wanted);
 }
 
 Packing PackingOf(GgufType type) {
   switch (type) {
     case GgufType::kQ4_0:
     case GgufType::kQ4_1:
-    case GgufType::kQ4_K: return Packing::kNibbles;
+    case GgufType::kQ4_K:
+      return Packing::kNibbles;
     case GgufType::kQ5_0:
-    case GgufType::kQ8_0: return Packing::kBytes;
+    case GgufType::kQ8_0:
+      return Packing::kBytes;
     case GgufType::kF32:
     case GgufType::kF16:
     case GgufType::kBF16:
-    case GgufType::kQ6_K: return Packing::kFloats;
+    case GgufType::kQ6_K:
+      return Packing::kFloats;
   }
   return Packing::kFloats;
 }
@@ -62,7 +66,8 @@ Block ReadQ4K(const uint8_t* at, int index) {
   block.scale = HalfAt(at) * static_cast<float>(scale);
   block.offset = -(HalfAt(at + 2) * static_cast<float>(minimum));
   const uint8_t* qs = at + 16 + 32 * (index / 2);
-  for (int j = 0; j < kBlockColumns; ++j) block.q[j] = static_cast<int8_t>(index % 2 == 0 ? qs[j] & 15 : qs[j] >> 4);
+  for (int j = 0; j < kBlockColumns; ++j)
+    block.q[j] = static_cast<int8_t>(index % 2 == 0 ? qs[j] & 15 : qs[j] >> 4);
   return block;
 }
 
@@ -85,7 +90,8 @@ Block ReadBlock(GgufType type, const uint8_t* row, int32_t index) {
       SplitNibbles(at + 4, block);
       return block;
     }
-    case GgufType::kQ4_K: return ReadQ4K(row + index / 8 * 144, index % 8);
+    case GgufType::kQ4_K:
+      return ReadQ4K(row + index / 8 * 144, index % 8);
     case GgufType::kQ5_0: {
       const uint8_t* at = row + index * 22;
       block.scale = HalfAt(at);
@@ -103,7 +109,8 @@ Block ReadBlock(GgufType type, const uint8_t* row, int32_t index) {
       std::memcpy(block.q.data(), at + 2, kBlockColumns);
       return block;
     }
-    default: break;
+    default:
+      break;
   }
   assert(false);
   return block;
@@ -140,12 +147,14 @@ absl::StatusOr<PackedMatrix> PackedMatrix::Pack(std::span<const GgufTensor* cons
   PackedMatrix matrix;
   uint64_t rows = 0;
   for (const GgufTensor* tensor : tensors) {
-    if (tensor->dims[0] != tensors[0]->dims[0] || tensor->dims[0] % kBlockColumns != 0 || tensor->dims[0] > 1u << 20) {
+    if (tensor->dims[0] != tensors[0]->dims[0] || tensor->dims[0] % kBlockColumns != 0 ||
+        tensor->dims[0] > 1u << 20) {
       return Refuse(*tensor, "has rows of " + std::to_string(tensor->dims[0]),
                     "a multiple of 32, equal to the others' " + std::to_string(tensors[0]->dims[0]));
     }
     rows += tensor->rows();
-    if (rows > 1u << 24) return Refuse(*tensor, "makes " + std::to_string(rows) + " rows", "at most 16777216");
+    if (rows > 1u << 24)
+      return Refuse(*tensor, "makes " + std::to_string(rows) + " rows", "at most 16777216");
   }
   // One packing for the whole matrix: the widest that a tensor needs, fp32 when they differ.
   matrix.packing_ = PackingOf(tensors[0]->type);
@@ -158,7 +167,8 @@ absl::StatusOr<PackedMatrix> PackedMatrix::Pack(std::span<const GgufTensor* cons
   if (matrix.packing_ == Packing::kFloats) {
     matrix.floats_.resize(blocks * kBlockColumns * kTileRows);
   } else {
-    matrix.weights_.resize(blocks * (matrix.packing_ == Packing::kNibbles ? kNibbleBlockBytes : kByteBlockBytes));
+    matrix.weights_.resize(blocks *
+                           (matrix.packing_ == Packing::kNibbles ? kNibbleBlockBytes : kByteBlockBytes));
     matrix.scales_.resize(blocks * kTileRows);
     if (matrix.packing_ == Packing::kNibbles) matrix.offsets_.resize(blocks * kTileRows);
   }
@@ -226,7 +236,8 @@ absl::Status PackedMatrix::PackFloats(const GgufTensor& tensor, int32_t row_offs
     const size_t tile = (row_offset + r) / kTileRows, lane = (row_offset + r) % kTileRows;
     for (int32_t k = 0; k < columns_; ++k) {
       if (!std::isfinite(row[k])) {
-        return Refuse(tensor, "has a weight that is not finite in row " + std::to_string(r), "finite weights");
+        return Refuse(tensor, "has a weight that is not finite in row " + std::to_string(r),
+                      "finite weights");
       }
       floats_[(tile * columns_ + k) * kTileRows + lane] = row[k];
     }
@@ -238,11 +249,11 @@ uint64_t PackedMatrix::bytes() const {
   return weights_.size() + (floats_.size() + scales_.size() + offsets_.size()) * sizeof(float);
 }
 
-void PackedMatrix::Multiply(const ActivationView& x, int32_t tile_begin, int32_t tile_end, float* y, size_t y_stride,
-                            const CpuKernels& kernels) const {
+void PackedMatrix::Multiply(const ActivationView& x, int32_t tile_begin, int32_t tile_end, float* y,
+                            size_t y_stride, const CpuKernels& kernels) const {
   assert(x.columns == columns_ && tile_begin >= 0 && tile_begin <= tile_end && tile_end <= tiles());
-  const PackedView view = {packing_,       columns_ / kBlockColumns, weights_.data(), floats_.data(),
-                           scales_.data(), offsets_.data()};
+  const PackedView view = {packing_,       columns_ / kBlockColumns, weights_.data(),
+                           floats_.data(), scales_.data(),           offsets_.data()};
   kernels.multiply(view, x, tile_begin, tile_end, y, y_stride);
 }
 

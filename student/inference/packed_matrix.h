@@ -1,13 +1,15 @@
-// A weight matrix [rows, columns] repacked for products with a few activation rows at a time, and those products.
+// A weight matrix [rows, columns] repacked for products with a few activation rows at a time, and those
+// products.
 //
-// y[m, n] = sum_k x[m, k] * w[n, k]. The activations are rounded to 16-bit integers, one scale per block of 32: an error
-// of at most max|block| / 65534 per element, far below that of the weights' own quantisation. Within a block the
-// integer products are exact; the block's value is then scaled and added in fp32, blocks in ascending order. So a row's
-// result depends on that row and the weights alone, and every instruction set gives the same bits.
+// y[m, n] = sum_k x[m, k] * w[n, k]. The activations are rounded to 16-bit integers, one scale per block of
+// 32: an error of at most max|block| / 65534 per element, far below that of the weights' own quantisation.
+// Within a block the integer products are exact; the block's value is then scaled and added in fp32, blocks
+// in ascending order. So a row's result depends on that row and the weights alone, and every instruction set
+// gives the same bits.
 //
-// Weights keep the precision of the file: 4-bit types (Q4_0, Q4_1, Q4_K) as unsigned nibbles with a scale and an offset per
-// block, 8-bit types (Q5_0, Q8_0) as signed bytes with a scale per block, all others (F32, F16, BF16, Q6_K) as fp32, whose
-// products stay in fp32.
+// Weights keep the precision of the file: 4-bit types (Q4_0, Q4_1, Q4_K) as unsigned nibbles with a scale and
+// an offset per block, 8-bit types (Q5_0, Q8_0) as signed bytes with a scale per block, all others (F32, F16,
+// BF16, Q6_K) as fp32, whose products stay in fp32.
 #ifndef STUDENT_INFERENCE_PACKED_MATRIX_H_
 #define STUDENT_INFERENCE_PACKED_MATRIX_H_
 
@@ -39,7 +41,7 @@ class Activations {
  private:
   int32_t rows_max_;
   int32_t columns_;
-  std::vector<float> values_;       // layouts as in ActivationView
+  std::vector<float> values_;  // layouts as in ActivationView
   std::vector<int16_t> quantised_;
   std::vector<float> scales_;
   std::vector<float> sums_;
@@ -49,8 +51,9 @@ class PackedMatrix {
  public:
   PackedMatrix() = default;
 
-  // Packs matrices of the same row length below one another. InvalidArgument, naming the tensor: row lengths that differ
-  // or are not a multiple of 32, or a scale or weight that is not finite. At least one tensor (asserted).
+  // Packs matrices of the same row length below one another. InvalidArgument, naming the tensor: row lengths
+  // that differ or are not a multiple of 32, or a scale or weight that is not finite. At least one tensor
+  // (asserted).
   static absl::StatusOr<PackedMatrix> Pack(std::span<const GgufTensor* const> tensors);
 
   int32_t rows() const { return rows_; }
@@ -61,9 +64,10 @@ class PackedMatrix {
   // Bytes that one pass over the matrix reads.
   uint64_t bytes() const;
 
-  // Writes y[m, n] for the first `x.rows` activation rows and the matrix rows n of tiles [tile_begin, tile_end); y is
-  // row-major with `y_stride` floats per row, y_stride >= tiles() * kTileRows: rows of padding are written too, as zeros.
-  // Tiles may be shared out to threads freely. x.columns must equal columns() (asserted).
+  // Writes y[m, n] for the first `x.rows` activation rows and the matrix rows n of tiles [tile_begin,
+  // tile_end); y is row-major with `y_stride` floats per row, y_stride >= tiles() * kTileRows: rows of
+  // padding are written too, as zeros. Tiles may be shared out to threads freely. x.columns must equal
+  // columns() (asserted).
   void Multiply(const ActivationView& x, int32_t tile_begin, int32_t tile_end, float* y, size_t y_stride,
                 const CpuKernels& kernels) const;
 

@@ -21,7 +21,8 @@ absl::Status Refuse(const std::string& option, const std::string& seen, const st
   return absl::InvalidArgumentError("sampling option " + option + " is " + seen + "; wanted " + wanted);
 }
 
-// First index whose running sum of `weights` exceeds `target`. Sums of groups come first, so that the walk is short.
+// First index whose running sum of `weights` exceeds `target`. Sums of groups come first, so that the walk is
+// short.
 int32_t WalkTo(std::span<const float> weights, double target) {
   double passed = 0;
   size_t at = 0;
@@ -44,8 +45,8 @@ int32_t WalkTo(std::span<const float> weights, double target) {
   return last;
 }
 
-// A draw among the most likely tokens that together hold top_p. Only tokens with more than (1 - top_p) / V of the mass can
-// be among them: the others together hold less than what may be left out.
+// A draw among the most likely tokens that together hold top_p. Only tokens with more than (1 - top_p) / V of
+// the mass can be among them: the others together hold less than what may be left out.
 int32_t DrawFromNucleus(std::span<const float> weights, double total, double top_p, double uniform) {
   const double least = (1 - top_p) * total / static_cast<double>(weights.size());
   std::vector<int32_t> candidates;
@@ -66,8 +67,8 @@ int32_t DrawFromNucleus(std::span<const float> weights, double total, double top
   return candidates[kept - 1];
 }
 
-// log(sum(exp)) of the logits that are not among `ids`, none of which exceeds `max`. Summed by itself: one minus the mass
-// inside would leave nothing of a small tail but rounding.
+// log(sum(exp)) of the logits that are not among `ids`, none of which exceeds `max`. Summed by itself: one
+// minus the mass inside would leave nothing of a small tail but rounding.
 double LogSumExpWithout(std::span<const float> logits, std::vector<int32_t> ids, float max) {
   const CpuKernels& kernels = BestCpuKernels();
   std::sort(ids.begin(), ids.end());
@@ -77,7 +78,8 @@ double LogSumExpWithout(std::span<const float> logits, std::vector<int32_t> ids,
   for (size_t at = 0; at < logits.size(); at += group.size()) {
     const size_t count = std::min(group.size(), logits.size() - at);
     std::copy_n(logits.data() + at, count, group.data());
-    for (; next < ids.size() && static_cast<size_t>(ids[next]) < at + count; ++next) group[ids[next] - at] = -kInfinity;
+    for (; next < ids.size() && static_cast<size_t>(ids[next]) < at + count; ++next)
+      group[ids[next] - at] = -kInfinity;
     sum += kernels.sum_exp(group.data(), count, max);
   }
   return max + std::log(sum);
@@ -93,12 +95,15 @@ absl::Status ValidateSamplingOptions(const SamplingOptions& options) {
     return Refuse("top_p", std::to_string(options.top_p), "above 0, at most 1");
   }
   if (options.max_tokens < 1 || options.max_tokens > kMaxGeneratedTokens) {
-    return Refuse("max_tokens", std::to_string(options.max_tokens), "1 to " + std::to_string(kMaxGeneratedTokens));
+    return Refuse("max_tokens", std::to_string(options.max_tokens),
+                  "1 to " + std::to_string(kMaxGeneratedTokens));
   }
   if (options.top_logprobs < 0 || options.top_logprobs > kMaxTopLogprobs) {
-    return Refuse("top_logprobs", std::to_string(options.top_logprobs), "0 to " + std::to_string(kMaxTopLogprobs));
+    return Refuse("top_logprobs", std::to_string(options.top_logprobs),
+                  "0 to " + std::to_string(kMaxTopLogprobs));
   }
-  if (options.stop.size() > 4) return Refuse("stop", std::to_string(options.stop.size()) + " strings", "at most 4");
+  if (options.stop.size() > 4)
+    return Refuse("stop", std::to_string(options.stop.size()) + " strings", "at most 4");
   for (const std::string& stop : options.stop) {
     if (stop.empty() || stop.size() > 64) {
       return Refuse("stop", "a string of " + std::to_string(stop.size()) + " bytes", "1 to 64 bytes");
@@ -107,7 +112,9 @@ absl::Status ValidateSamplingOptions(const SamplingOptions& options) {
   return absl::OkStatus();
 }
 
-std::string_view FinishReasonName(FinishReason reason) { return reason == FinishReason::kStop ? "stop" : "length"; }
+std::string_view FinishReasonName(FinishReason reason) {
+  return reason == FinishReason::kStop ? "stop" : "length";
+}
 
 void Philox4x32(uint32_t counter[4], const uint32_t key[2]) {
   uint32_t k0 = key[0], k1 = key[1];
@@ -172,7 +179,9 @@ TopLogprobs ComputeTopLogprobs(std::span<const float> logits, int32_t k, double 
     int32_t id;
   };
   // Ordered so that the heap's front is the entry that leaves first: the smallest, the highest id on ties.
-  const auto better = [](const Entry& a, const Entry& b) { return a.logit != b.logit ? a.logit > b.logit : a.id < b.id; };
+  const auto better = [](const Entry& a, const Entry& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+  };
   std::vector<Entry> heap;
   heap.reserve(k);
   const CpuKernels& kernels = BestCpuKernels();
@@ -197,9 +206,10 @@ TopLogprobs ComputeTopLogprobs(std::span<const float> logits, int32_t k, double 
     top.ids.push_back(entry.id);
     top.logprobs.push_back(static_cast<float>(entry.logit - log_sum_exp));
   }
-  top.tail_logprob = heap.size() == logits.size()
-                         ? -kInfinity
-                         : static_cast<float>(LogSumExpWithout(logits, top.ids, heap.back().logit) - log_sum_exp);
+  top.tail_logprob =
+      heap.size() == logits.size()
+          ? -kInfinity
+          : static_cast<float>(LogSumExpWithout(logits, top.ids, heap.back().logit) - log_sum_exp);
   return top;
 }
 

@@ -39,8 +39,9 @@ struct TopLogprobs {
 };
 TopLogprobs ComputeTopLogprobs(std::span<const float> logits, int32_t k, double log_sum_exp);
 
-// One step of a generation: samples a token at position generation.ids.size(), appends it and its log-probabilities to
-// `generation` and returns it. Internal when a logit is not finite: the model is unusable.
+// One step of a generation: samples a token at position generation.ids.size(), appends it and its
+// log-probabilities to `generation` and returns it. Internal when a logit is not finite: the model is
+// unusable.
 absl::StatusOr<int32_t> AppendSampled(std::span<const float> logits, const SamplingOptions& options,
                                       Generation& generation);
 

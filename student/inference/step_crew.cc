@@ -30,7 +30,8 @@ int32_t StepCrew::DefaultThreads() {
 
 StepCrew::StepCrew(int32_t threads) {
   assert(threads >= 1);
-  for (int32_t worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { Work(worker); });
+  for (int32_t worker = 1; worker < threads; ++worker)
+    workers_.emplace_back([this, worker] { Work(worker); });
 }
 
 StepCrew::~StepCrew() {
@@ -42,8 +43,8 @@ StepCrew::~StepCrew() {
 
 void StepCrew::RunErased(int32_t tasks, Call call, const void* body) {
   if (tasks <= 0) return;
-  // Every task of the loop before is done, so nobody can claim one; the odd number keeps late-comers off while the
-  // fields change: their claim names a loop that is over.
+  // Every task of the loop before is done, so nobody can claim one; the odd number keeps late-comers off
+  // while the fields change: their claim names a loop that is over.
   const uint64_t closed = (ticket_.load() / kLoop + 1) * kLoop;
   ticket_.store(closed);
   call_.store(call, std::memory_order_relaxed);
@@ -71,7 +72,8 @@ void StepCrew::WorkOn(uint64_t ticket, int32_t worker) {
   const Call call = call_.load(std::memory_order_relaxed);
   const void* body = body_.load(std::memory_order_relaxed);
   const int32_t tasks = tasks_.load(std::memory_order_relaxed);
-  // The claim fails when the loop has moved on, and then the three values above, perhaps of two loops, are not used.
+  // The claim fails when the loop has moved on, and then the three values above, perhaps of two loops, are
+  // not used.
   while (ticket / kLoop == loop && static_cast<int32_t>(ticket % kLoop) < tasks) {
     if (!ticket_.compare_exchange_weak(ticket, ticket + 1)) continue;
     call(body, static_cast<int32_t>(ticket % kLoop), worker);

@@ -1,8 +1,9 @@
 // Threads that work through the short parallel loops of one inference step, thousands of times per second.
 //
-// A step of a small model is a few hundred loops of tens of microseconds, so the crew spins between them and sleeps only
-// when nothing has come for a while. Tasks are claimed one at a time from a ticket that also names the loop: a thread
-// that the system has paused cannot hold up a loop unless it is in the middle of one of its tasks.
+// A step of a small model is a few hundred loops of tens of microseconds, so the crew spins between them and
+// sleeps only when nothing has come for a while. Tasks are claimed one at a time from a ticket that also
+// names the loop: a thread that the system has paused cannot hold up a loop unless it is in the middle of one
+// of its tasks.
 #ifndef STUDENT_INFERENCE_STEP_CREW_H_
 #define STUDENT_INFERENCE_STEP_CREW_H_
 
@@ -27,12 +28,15 @@ class StepCrew {
 
   int32_t threads() const { return static_cast<int32_t>(workers_.size()) + 1; }
 
-  // Calls body(task, worker) once for every task in [0, tasks) and returns when all are done; worker is in [0, threads())
-  // and names the scratch memory that the call may use. What tasks wrote is visible afterwards. One caller at a time.
+  // Calls body(task, worker) once for every task in [0, tasks) and returns when all are done; worker is in
+  // [0, threads()) and names the scratch memory that the call may use. What tasks wrote is visible
+  // afterwards. One caller at a time.
   template <typename Body>
   void Run(int32_t tasks, const Body& body) {
-    RunErased(tasks, [](const void* b, int32_t task, int32_t worker) { (*static_cast<const Body*>(b))(task, worker); },
-              &body);
+    RunErased(
+        tasks,
+        [](const void* b, int32_t task, int32_t worker) { (*static_cast<const Body*>(b))(task, worker); },
+        &body);
   }
 
  private:

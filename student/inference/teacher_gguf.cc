@@ -32,9 +32,10 @@ absl::StatusOr<std::string> FindTeacherGguf() {
   if (cache.empty()) cache = Environment("HOME") + "/.cache";
   const std::string path = cache + "/retort/" + std::string(kFileName);
   if (IsFile(path)) return path;
-  return absl::NotFoundError("the embedded teacher's file " + path +
-                             " is missing; run deploy/setup/debian.sh once with a network, or set RETORT_TEACHER_GGUF to "
-                             "a GGUF file of a Llama-architecture model");
+  return absl::NotFoundError(
+      "the embedded teacher's file " + path +
+      " is missing; run deploy/setup/debian.sh once with a network, or set RETORT_TEACHER_GGUF to "
+      "a GGUF file of a Llama-architecture model");
 }
 
 }  // namespace retort::student

@@ -6,8 +6,8 @@
 
 namespace retort::student {
 
-// Multiplies and adds 16-bit pairs in registers for about ten milliseconds with the best instructions of this CPU, and
-// returns the number of multiply-adds done.
+// Multiplies and adds 16-bit pairs in registers for about ten milliseconds with the best instructions of this
+// CPU, and returns the number of multiply-adds done.
 uint64_t DotPeakRound();
 
 }  // namespace retort::student

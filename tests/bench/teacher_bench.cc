@@ -2,9 +2,9 @@
 //
 //   build/release/bin/teacher_bench [sequences] [tokens per sequence]
 //
-// Floors, measured in the same process on the same threads: reading as many bytes as one step reads of packed weights
-// (memory_floor), and as many 16-bit multiply-adds in registers as one token needs (arithmetic_floor). Ratios say how many
-// times longer a decoding step takes than each floor alone.
+// Floors, measured in the same process on the same threads: reading as many bytes as one step reads of packed
+// weights (memory_floor), and as many 16-bit multiply-adds in registers as one token needs
+// (arithmetic_floor). Ratios say how many times longer a decoding step takes than each floor alone.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -32,14 +32,16 @@ struct Run {
   int64_t prompt = 0;
 };
 
-// `sequences` generations at once, none of which stops early (stop tokens aside, which are few at temperature 1).
+// `sequences` generations at once, none of which stops early (stop tokens aside, which are few at temperature
+// 1).
 Run Generate(LlamaEngine& engine, int sequences, int tokens) {
   const Tokenizer& tokenizer = engine.model().tokenizer();
   std::vector<std::future<Generation>> results;
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < sequences; ++i) {
     auto prompt = tokenizer.EncodeChat(
-        {{"user", "Tell me a very long story about lighthouse keeper number " + std::to_string(i) + "."}}, true);
+        {{"user", "Tell me a very long story about lighthouse keeper number " + std::to_string(i) + "."}},
+        true);
     SamplingOptions options;
     options.temperature = 1;
     options.seed = i;
@@ -47,8 +49,9 @@ Run Generate(LlamaEngine& engine, int sequences, int tokens) {
     options.top_logprobs = 32;
     auto promise = std::make_shared<std::promise<Generation>>();
     results.push_back(promise->get_future());
-    auto number = engine.Submit(*prompt, options, LlamaEngine::Clock::time_point::max(),
-                                [promise](absl::StatusOr<Generation> g) { promise->set_value(std::move(g).value()); });
+    auto number =
+        engine.Submit(*prompt, options, LlamaEngine::Clock::time_point::max(),
+                      [promise](absl::StatusOr<Generation> g) { promise->set_value(std::move(g).value()); });
     if (!number.ok()) std::abort();
   }
   Run run;
@@ -141,15 +144,17 @@ int Main(int argc, char** argv) {
       "\"read_gb_per_second\":%.1f,\"memory_floor_ms\":%.2f,\"step_over_memory_floor\":%.2f,"
       "\"peak_gmac_per_second\":%.0f,\"arithmetic_floor_ms\":%.2f,\"step_over_arithmetic_floor\":%.2f}\n",
       std::string(BestCpuKernels().name).c_str(), crew.threads(), sequences,
-      static_cast<double>(many.generated) / many.seconds, static_cast<double>(one.generated) / one.seconds, prefill,
-      load_seconds, static_cast<long long>(many.generated), static_cast<long long>(many.prompt),
-      static_cast<unsigned long long>(one_steps), step * 1e3, static_cast<unsigned long long>((*model)->step_bytes()),
-      bandwidth / 1e9, memory_floor * 1e3, step / memory_floor, peak / 1e9, arithmetic_floor * 1e3,
-      step / arithmetic_floor);
+      static_cast<double>(many.generated) / many.seconds, static_cast<double>(one.generated) / one.seconds,
+      prefill, load_seconds, static_cast<long long>(many.generated), static_cast<long long>(many.prompt),
+      static_cast<unsigned long long>(one_steps), step * 1e3,
+      static_cast<unsigned long long>((*model)->step_bytes()), bandwidth / 1e9, memory_floor * 1e3,
+      step / memory_floor, peak / 1e9, arithmetic_floor * 1e3, step / arithmetic_floor);
   return 0;
 }
 
 }  // namespace
 }  // namespace retort::student
 
-int main(int argc, char** argv) { return retort::student::Main(argc, argv); }
+int main(int argc, char** argv) {
+  return retort::student::Main(argc, argv);
+}

@@ -1,5 +1,5 @@
-// Runs a libFuzzer target over every file of a corpus folder, without libFuzzer: the corpus stays a regression test in
-// builds that have no clang. Usage: <target> <file or folder>...
+// Runs a libFuzzer target over every file of a corpus folder, without libFuzzer: the corpus stays a
+// regression test in builds that have no clang. Usage: <target> <file or folder>...
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>

@@ -1,4 +1,5 @@
-// The kernel tables, each compiled with the flags of its instruction set. Ask cpu_kernels.h for them: it knows the CPU.
+// The kernel tables, each compiled with the flags of its instruction set. Ask cpu_kernels.h for them: it
+// knows the CPU.
 #ifndef STUDENT_INFERENCE_INTERNAL_ISA_TABLES_H_
 #define STUDENT_INFERENCE_INTERNAL_ISA_TABLES_H_
 

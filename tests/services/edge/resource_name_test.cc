@@ -8,7 +8,8 @@ namespace retort::services {
 namespace {
 
 TEST(ResourceNameTest, MatchesWildcards) {
-  const auto ids = ParseResourceName("name", "projects/demo/ledgers/main/entries/17", "projects/*/ledgers/main/entries/#");
+  const auto ids =
+      ParseResourceName("name", "projects/demo/ledgers/main/entries/17", "projects/*/ledgers/main/entries/#");
   ASSERT_TRUE(ids.ok());
   EXPECT_EQ(*ids, (std::vector<std::string>{"demo", "17"}));
 }
@@ -21,8 +22,9 @@ TEST(ResourceNameTest, RefusesWithFieldValueAndPattern) {
 }
 
 TEST(ResourceNameTest, RefusesPathTricks) {
-  for (const char* name : {"", "projects/", "projects//", "projects/..", "projects/a/", "/projects/a", "projects/a/jobs",
-                           "projects/A", "projects/a_b", "projects/-a", "projects/a-", "projects/1a", "projects/a%2e"}) {
+  for (const char* name :
+       {"", "projects/", "projects//", "projects/..", "projects/a/", "/projects/a", "projects/a/jobs",
+        "projects/A", "projects/a_b", "projects/-a", "projects/a-", "projects/1a", "projects/a%2e"}) {
     EXPECT_FALSE(ParseResourceName("name", name, "projects/*").ok()) << name;
   }
   EXPECT_FALSE(ParseResourceName("name", "projects/" + std::string(64, 'a'), "projects/*").ok());

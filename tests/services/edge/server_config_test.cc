@@ -26,7 +26,9 @@ absl::Status Load(const std::string& yaml, const std::set<std::string>& roles) {
   return LoadServerConfig(path, roles).status();
 }
 
-TEST(ServerConfigTest, LoadsWhatARoleNeeds) { EXPECT_EQ(Load(kPolicyOnly, {"policy"}), absl::OkStatus()); }
+TEST(ServerConfigTest, LoadsWhatARoleNeeds) {
+  EXPECT_EQ(Load(kPolicyOnly, {"policy"}), absl::OkStatus());
+}
 
 TEST(ServerConfigTest, NamesWhatIsMissing) {
   const absl::Status status = Load(kPolicyOnly, {"policy", "ledger"});
@@ -57,10 +59,11 @@ teachers:
 )";
   EXPECT_EQ(Load(base + "- {id: a, provider: p, model: m, channel: OPEN_WEIGHTS, local: {}}\n", {"teacher"}),
             absl::OkStatus());
-  for (const char* teacher : {"- {id: A, provider: p, model: m, channel: OPEN_WEIGHTS, local: {}}\n",
-                              "- {id: a, provider: p, model: m, local: {}}\n",
-                              "- {id: a, provider: p, model: m, channel: OPEN_WEIGHTS}\n",
-                              "- {id: a, provider: p, model: m, channel: FIRST_PARTY_API, openai_chat: {base_url: ftp://x}}\n"}) {
+  for (const char* teacher :
+       {"- {id: A, provider: p, model: m, channel: OPEN_WEIGHTS, local: {}}\n",
+        "- {id: a, provider: p, model: m, local: {}}\n",
+        "- {id: a, provider: p, model: m, channel: OPEN_WEIGHTS}\n",
+        "- {id: a, provider: p, model: m, channel: FIRST_PARTY_API, openai_chat: {base_url: ftp://x}}\n"}) {
     EXPECT_EQ(Load(base + teacher, {"teacher"}).code(), absl::StatusCode::kInvalidArgument) << teacher;
   }
 }

@@ -32,7 +32,8 @@ class ServerTest : public testing::Test {
     return {folder_ + "/" + role + ".crt", folder_ + "/" + role + ".key", folder_ + "/ca.crt"};
   }
   std::unique_ptr<EdgeServer> Serve(std::string listen = "127.0.0.1:0") {
-    auto server = EdgeServer::Start({.listen = std::move(listen), .tls = Paths("server"), .reflection = true}, {&service_});
+    auto server = EdgeServer::Start({.listen = std::move(listen), .tls = Paths("server"), .reflection = true},
+                                    {&service_});
     EXPECT_TRUE(server.ok()) << server.status();
     return *std::move(server);
   }
@@ -44,7 +45,8 @@ class ServerTest : public testing::Test {
     policy::v1::GetPolicyRequest request;
     request.set_name("projects/p/policies/x");
     policy::v1::Policy response;
-    const grpc::Status status = policy::v1::PolicyService::NewStub(*channel)->GetPolicy(&context, request, &response);
+    const grpc::Status status =
+        policy::v1::PolicyService::NewStub(*channel)->GetPolicy(&context, request, &response);
     if (status.ok()) {
       EXPECT_EQ(response.name(), request.name());
     }

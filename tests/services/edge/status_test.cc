@@ -61,7 +61,8 @@ TEST(StatusTest, InvalidFieldCutsLongValues) {
 }
 
 TEST(StatusTest, ForeignStatusWithoutDetailsIsRead) {
-  const absl::Status status = FromGrpcStatus(grpc::Status(grpc::StatusCode::UNAVAILABLE, "gone", "not a proto \xff"));
+  const absl::Status status =
+      FromGrpcStatus(grpc::Status(grpc::StatusCode::UNAVAILABLE, "gone", "not a proto \xff"));
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(ReasonOf(status), ERROR_REASON_UNSPECIFIED);
 }

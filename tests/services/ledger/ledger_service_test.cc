@@ -60,7 +60,8 @@ class LedgerServiceTest : public testing::Test {
   }
 
   // The append of sample `index`, decided `effect`.
-  ledger::v1::AppendEntryRequest Sample(int64_t index, const std::string& effect, const std::string& split = "train") {
+  ledger::v1::AppendEntryRequest Sample(int64_t index, const std::string& effect,
+                                        const std::string& split = "train") {
     teacher::v1::SamplePayload payload;
     auto* message = payload.add_messages();
     message->set_role("user");
@@ -92,7 +93,8 @@ class LedgerServiceTest : public testing::Test {
     capture.finish_reason = "stop";
     capture.payload_digest = ledger::HexEncode(ledger::SaltedDigest(request.salt(), request.payload()));
     capture.payload_bytes = static_cast<int64_t>(request.payload().size());
-    const auto signed_capture = ledger::SignStatement(teacher_, ledger::StatementType::kCapture, capture.ToJson());
+    const auto signed_capture =
+        ledger::SignStatement(teacher_, ledger::StatementType::kCapture, capture.ToJson());
     Add(signed_capture, &request);
 
     ledger::DecisionStatement decision;
@@ -176,7 +178,8 @@ TEST_F(LedgerServiceTest, SameRequestIdReturnsTheFirstAnswer) {
   const auto request = Sample(0, "allow");
   EXPECT_EQ(MustAppend(request).index(), MustAppend(request).index());
   ledger::v1::Entry entry;
-  const auto reused = Append(Sample(0, "deny"), &entry);  // same capture, hence same request id; other statements
+  const auto reused =
+      Append(Sample(0, "deny"), &entry);  // same capture, hence same request id; other statements
   EXPECT_EQ(reused.code(), absl::StatusCode::kAlreadyExists);
   EXPECT_EQ(ReasonOf(reused), REQUEST_ID_REUSED);
 }
@@ -278,7 +281,8 @@ TEST_F(LedgerServiceTest, DatasetStreamPassesTheReader) {
   };
   ledger::DatasetHeader header;
   header.checkpoint_note = message.header().checkpoint().note();
-  header.dataset = proven(static_cast<uint64_t>(message.header().index()), message.header().leaf(), message.header().proof());
+  header.dataset = proven(static_cast<uint64_t>(message.header().index()), message.header().leaf(),
+                          message.header().proof());
   header.manifest = message.header().manifest();
   for (const auto& key : message.header().keys()) {
     header.keys.push_back(proven(static_cast<uint64_t>(key.index()), key.leaf(), key.proof()));
@@ -292,14 +296,16 @@ TEST_F(LedgerServiceTest, DatasetStreamPassesTheReader) {
   std::vector<std::string> prompts;
   while (stream->Read(&message)) {
     const auto& sample = message.sample();
-    auto approved = reader->Read({proven(static_cast<uint64_t>(sample.index()), sample.leaf(), sample.proof()),
-                                  sample.payload(), sample.salt()});
+    auto approved =
+        reader->Read({proven(static_cast<uint64_t>(sample.index()), sample.leaf(), sample.proof()),
+                      sample.payload(), sample.salt()});
     ASSERT_TRUE(approved.ok()) << approved.status();
     prompts.push_back(approved->content().prompt_id);
   }
   EXPECT_TRUE(stream->Finish().ok());
   EXPECT_EQ(reader->Finish(), absl::OkStatus());
-  EXPECT_EQ(prompts, (std::vector<std::string>{"p0", "p3", "p2"}));  // train first; the one in review is not there
+  EXPECT_EQ(prompts,
+            (std::vector<std::string>{"p0", "p3", "p2"}));  // train first; the one in review is not there
 }
 
 TEST_F(LedgerServiceTest, EmptyDatasetIsRefused) {
@@ -348,8 +354,8 @@ TEST_F(LedgerServiceTest, ConsistencyProofLinksTwoCheckpoints) {
   std::vector<ledger::Digest> hashes;
   for (const auto& hash : proof.hashes()) hashes.push_back(digest(hash));
   EXPECT_EQ(ledger::VerifyConsistency(static_cast<uint64_t>(before.tree_size()),
-                                      static_cast<uint64_t>(proof.checkpoint().tree_size()), hashes, digest(before.root()),
-                                      digest(proof.checkpoint().root())),
+                                      static_cast<uint64_t>(proof.checkpoint().tree_size()), hashes,
+                                      digest(before.root()), digest(proof.checkpoint().root())),
             absl::OkStatus());
 }
 
@@ -369,7 +375,8 @@ TEST_F(LedgerServiceTest, ExportHoldsCheckpointAndEveryEntry) {
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   const auto bundles = ledger::BundlesOf(checkpoint->size);
   ASSERT_EQ(bundles.size(), 1u);
-  const auto entries = ledger::ParseBundle(files[ledger::TilePath(bundles[0])], static_cast<uint32_t>(checkpoint->size));
+  const auto entries =
+      ledger::ParseBundle(files[ledger::TilePath(bundles[0])], static_cast<uint32_t>(checkpoint->size));
   EXPECT_TRUE(entries.ok()) << entries.status();
   int attachments = 0;
   for (const auto& [path, content] : files) {
@@ -385,7 +392,8 @@ TEST_F(LedgerServiceTest, UnknownProjectsAndEntriesAreNotFound) {
   ledger::v1::GetCheckpointRequest checkpoint;
   checkpoint.set_name(kLedger);
   ledger::v1::Checkpoint none;
-  EXPECT_EQ(FromGrpcStatus(stub_->GetCheckpoint(&first, checkpoint, &none)).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(FromGrpcStatus(stub_->GetCheckpoint(&first, checkpoint, &none)).code(),
+            absl::StatusCode::kNotFound);
   MustAppend(Sample(0, "allow"));
   ledger::v1::GetEntryRequest get;
   get.set_name(std::string(kLedger) + "/entries/999");

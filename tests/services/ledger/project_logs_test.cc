@@ -81,7 +81,8 @@ TEST_F(ProjectLogsTest, VaultKeyFilesAreChecked) {
   chmod(path.c_str(), 0600);
   ASSERT_TRUE(LoadVaultKey(path).ok());
   EXPECT_EQ((*LoadVaultKey(path))[31], 0xaa);
-  for (const std::string& bad : {std::string(63, 'a'), std::string(66, 'a'), std::string(64, 'z'), std::string()}) {
+  for (const std::string& bad :
+       {std::string(63, 'a'), std::string(66, 'a'), std::string(64, 'z'), std::string()}) {
     std::ofstream(path) << bad;
     EXPECT_EQ(LoadVaultKey(path).status().code(), absl::StatusCode::kInvalidArgument) << bad.size();
   }

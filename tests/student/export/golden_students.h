@@ -44,7 +44,8 @@ inline ParameterSet GoldenWeights(const ModelConfig& config) {
       const float wave = std::sin(static_cast<float>(3 * i + t));
       if (infos[t].kind == ParameterKind::kNorm) values[i] = 1.0f + 0.25f * wave;
       if (infos[t].kind == ParameterKind::kState) values[i] = 0.125f * std::round(4.0f * wave);
-      if (infos[t].kind == ParameterKind::kMatrix || infos[t].kind == ParameterKind::kEmbedding) values[i] *= 4.0f;
+      if (infos[t].kind == ParameterKind::kMatrix || infos[t].kind == ParameterKind::kEmbedding)
+        values[i] *= 4.0f;
     }
   }
   return weights;

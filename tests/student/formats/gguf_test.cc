@@ -12,9 +12,12 @@
 namespace retort::student {
 namespace {
 
-absl::Status ParseStatus(const std::vector<uint8_t>& bytes) { return GgufFile::Parse(bytes).status(); }
+absl::Status ParseStatus(const std::vector<uint8_t>& bytes) {
+  return GgufFile::Parse(bytes).status();
+}
 
-void ExpectRefused(const GgufBytes& file, const std::string& field, absl::StatusCode code = absl::StatusCode::kInvalidArgument) {
+void ExpectRefused(const GgufBytes& file, const std::string& field,
+                   absl::StatusCode code = absl::StatusCode::kInvalidArgument) {
   const absl::Status status = ParseStatus(file.Bytes());
   EXPECT_EQ(status.code(), code) << status;
   EXPECT_NE(std::string(status.message()).find(field), std::string::npos) << status;
@@ -59,9 +62,10 @@ TEST(GgufTest, ReadsWhatIsThere) {
 
 // The worked example of docs/formats/gguf.md.
 TEST(GgufTest, ReadsTheDocumentedExample) {
-  const uint8_t head[] = {0x47, 0x47, 0x55, 0x46, 3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0,    0, 0, 0, 0, 0, 0, 1,
-                          0,    0,    0,    0,    0, 0, 0, 0x6e, 4, 0, 0, 0, 7, 0, 0, 0, 1, 0,    0, 0, 0, 0, 0, 0, 0x77,
-                          1,    0,    0,    0,    4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,    0, 0, 0, 0, 0, 0};
+  const uint8_t head[] = {0x47, 0x47, 0x55, 0x46, 3, 0, 0, 0, 1, 0, 0, 0,    0, 0,    0, 0, 1, 0, 0,
+                          0,    0,    0,    0,    0, 1, 0, 0, 0, 0, 0, 0,    0, 0x6e, 4, 0, 0, 0, 7,
+                          0,    0,    0,    1,    0, 0, 0, 0, 0, 0, 0, 0x77, 1, 0,    0, 0, 4, 0, 0,
+                          0,    0,    0,    0,    0, 0, 0, 0, 0, 0, 0, 0,    0, 0,    0, 0, 0};
   std::vector<uint8_t> bytes(head, head + sizeof(head));
   bytes.resize(96);
   for (const float value : {1.0f, 2.0f, 3.0f, 4.0f}) {
@@ -207,7 +211,8 @@ TEST(HalfToFloatTest, CoversTheKinds) {
   EXPECT_TRUE(std::signbit(HalfToFloat(0x8000)));
 }
 
-// golden/gguf_blocks.json: random blocks of every type and the values that the gguf package makes of them, bit for bit.
+// golden/gguf_blocks.json: random blocks of every type and the values that the gguf package makes of them,
+// bit for bit.
 TEST(DequantizeGgufTest, EqualsTheReferenceBitForBit) {
   std::ifstream in(std::string(RETORT_SOURCE_DIR) + "/tests/student/formats/golden/gguf_blocks.json");
   ASSERT_TRUE(in);

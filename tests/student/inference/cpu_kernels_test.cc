@@ -14,7 +14,9 @@ namespace {
 
 constexpr InferenceIsa kFast[] = {InferenceIsa::kAvx2, InferenceIsa::kAvx512, InferenceIsa::kAvx512Vnni};
 
-const CpuKernels& Plain() { return *FindCpuKernels(InferenceIsa::kPlain); }
+const CpuKernels& Plain() {
+  return *FindCpuKernels(InferenceIsa::kPlain);
+}
 
 std::vector<float> Normal(size_t count, uint32_t seed, float scale = 1) {
   std::mt19937 random(seed);
@@ -43,14 +45,20 @@ struct RandomTensor {
           std::memcpy(data.data() + at, &value, 4);
           break;
         }
-        case GgufType::kBF16: half(at, static_cast<uint16_t>(0x3f80 + random() % 256)); break;
-        case GgufType::kQ6_K: half(at + 208, scale); break;
+        case GgufType::kBF16:
+          half(at, static_cast<uint16_t>(0x3f80 + random() % 256));
+          break;
+        case GgufType::kQ6_K:
+          half(at + 208, scale);
+          break;
         case GgufType::kQ4_1:
         case GgufType::kQ4_K:
           half(at, scale);
           half(at + 2, static_cast<uint16_t>(0xa800 + random() % 512));
           break;
-        default: half(at, scale); break;
+        default:
+          half(at, scale);
+          break;
       }
     }
     tensor.name = "random";
@@ -70,7 +78,8 @@ struct RandomTensor {
 std::vector<float> Product(const PackedMatrix& matrix, const std::vector<float>& x, int32_t rows,
                            const CpuKernels& kernels) {
   Activations activations(rows, matrix.columns());
-  for (int32_t m = 0; m < rows; ++m) activations.Set(m, x.data() + static_cast<size_t>(m) * matrix.columns(), kernels);
+  for (int32_t m = 0; m < rows; ++m)
+    activations.Set(m, x.data() + static_cast<size_t>(m) * matrix.columns(), kernels);
   const size_t stride = static_cast<size_t>(matrix.tiles()) * kTileRows;
   std::vector<float> y(rows * stride, -1);
   matrix.Multiply(activations.View(rows), 0, matrix.tiles(), y.data(), stride, kernels);
@@ -163,7 +172,8 @@ TEST(CpuKernelsTest, RowKernelsGiveTheSameBits) {
       kernels.add(x.data(), y.data(), n);
       kernels.rotate(x.data(), 3, head_dim, y.data(), y.data() + 32);
       std::vector<int16_t> keys(context * head_dim), values(keys.size());
-      std::vector<float> key_scales(context), value_scales(context), scratch(3 * context), attended(group * head_dim);
+      std::vector<float> key_scales(context), value_scales(context), scratch(3 * context),
+          attended(group * head_dim);
       const KvHeadView kv = {keys.data(), key_scales.data(), values.data(), value_scales.data()};
       for (int32_t p = 0; p < 40; ++p) {
         const std::vector<float> k = Normal(head_dim, 100 + p), v = Normal(head_dim, 200 + p);
@@ -171,7 +181,8 @@ TEST(CpuKernelsTest, RowKernelsGiveTheSameBits) {
       }
       const std::vector<float> q = Normal(group * head_dim, 9);
       kernels.attend(q.data(), group, head_dim, 36, kv, scratch.data(), attended.data());
-      for (const auto& part : {norm, silu, scaled, x, attended}) out.insert(out.end(), part.begin(), part.end());
+      for (const auto& part : {norm, silu, scaled, x, attended})
+        out.insert(out.end(), part.begin(), part.end());
       out.push_back(static_cast<float>(sum));
       return out;
     };
@@ -182,7 +193,8 @@ TEST(CpuKernelsTest, RowKernelsGiveTheSameBits) {
 TEST(CpuKernelsTest, AttentionAgreesWithDoublePrecision) {
   const int32_t head_dim = 64, context = 64, group = 3, position = 50;
   std::vector<int16_t> keys(context * head_dim), values(keys.size());
-  std::vector<float> key_scales(context), value_scales(context), scratch(group * context), out(group * head_dim);
+  std::vector<float> key_scales(context), value_scales(context), scratch(group * context),
+      out(group * head_dim);
   const KvHeadView kv = {keys.data(), key_scales.data(), values.data(), value_scales.data()};
   std::vector<std::vector<float>> k, v;
   for (int32_t p = 0; p <= position; ++p) {

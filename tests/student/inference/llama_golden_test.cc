@@ -1,9 +1,10 @@
 // Compares the engine with transformers in fp32 on the embedded teacher (golden/llama_golden.json).
 //
-// Tolerance of log-probabilities: 5e-3 absolute for tokens of at least e^-7 of the mass. The engine rounds activations to
-// 16 bits per block of 32 and keeps keys and values in 16 bits; over 30 layers that was seen to move a log-probability by
-// less than a fifth of this. Greedy ids must be equal; at a position that the golden file marks as a near tie (the first two
-// within 2e-3) either token is right, and the comparison of that prompt ends there when they differ.
+// Tolerance of log-probabilities: 5e-3 absolute for tokens of at least e^-7 of the mass. The engine rounds
+// activations to 16 bits per block of 32 and keeps keys and values in 16 bits; over 30 layers that was seen
+// to move a log-probability by less than a fifth of this. Greedy ids must be equal; at a position that the
+// golden file marks as a near tie (the first two within 2e-3) either token is right, and the comparison of
+// that prompt ends there when they differ.
 #include <gtest/gtest.h>
 
 #include <cmath>

@@ -72,11 +72,13 @@ TEST(LlamaEngineTest, ResultDoesNotDependOnWhatSharesTheStep) {
   auto alone = Engine({.max_sequences = 1, .step_rows = 1, .threads = 1});
   auto together = Engine({.max_sequences = 16, .step_rows = 24, .threads = 2});
   std::vector<std::future<Generation>> results;
-  for (int i = 0; i < 24; ++i) {  // more than fit: some join while others decode, and prompts are cut in many ways
+  for (int i = 0; i < 24;
+       ++i) {  // more than fit: some join while others decode, and prompts are cut in many ways
     auto promise = std::make_shared<std::promise<Generation>>();
     results.push_back(promise->get_future());
-    auto number = together->Submit(Prompt(i, 3 + i * 5 % 40), Sampled(i, 10 + i % 7), kNever,
-                                   [promise](absl::StatusOr<Generation> g) { promise->set_value(std::move(g).value()); });
+    auto number = together->Submit(
+        Prompt(i, 3 + i * 5 % 40), Sampled(i, 10 + i % 7), kNever,
+        [promise](absl::StatusOr<Generation> g) { promise->set_value(std::move(g).value()); });
     ASSERT_TRUE(number.ok()) << number.status();
   }
   for (int i = 0; i < 24; ++i) {
@@ -162,7 +164,8 @@ TEST(LlamaEngineTest, CancelEndsRunningAndQueued) {
 
 TEST(LlamaEngineTest, DeadlineEndsAGeneration) {
   auto engine = Engine({.threads = 1});
-  auto late = engine->Generate(Prompt(1, 4), Sampled(1, 200), LlamaEngine::Clock::now() - std::chrono::seconds(1));
+  auto late =
+      engine->Generate(Prompt(1, 4), Sampled(1, 200), LlamaEngine::Clock::now() - std::chrono::seconds(1));
   EXPECT_EQ(late.status().code(), absl::StatusCode::kDeadlineExceeded);
 }
 
@@ -206,8 +209,9 @@ TEST(LlamaEngineTest, RefusesBadRequests) {
 TEST(LlamaEngineTest, RefusesOptionsOutOfRange) {
   for (const LlamaEngineOptions& options :
        {LlamaEngineOptions{.max_sequences = 0}, LlamaEngineOptions{.max_sequences = 65},
-        LlamaEngineOptions{.max_queued = -1}, LlamaEngineOptions{.step_rows = 8}, LlamaEngineOptions{.context = 1},
-        LlamaEngineOptions{.context = 100'000}, LlamaEngineOptions{.threads = -1}}) {
+        LlamaEngineOptions{.max_queued = -1}, LlamaEngineOptions{.step_rows = 8},
+        LlamaEngineOptions{.context = 1}, LlamaEngineOptions{.context = 100'000},
+        LlamaEngineOptions{.threads = -1}}) {
     EXPECT_EQ(LlamaEngine::Create(Tiny(), options).status().code(), absl::StatusCode::kInvalidArgument);
   }
 }

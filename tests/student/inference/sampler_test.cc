@@ -111,7 +111,8 @@ TEST(SampleTokenTest, NucleusKeepsTheSmallestSet) {
   // 0.5, 0.3, 0.15, 0.05: top_p 0.75 keeps the first two.
   const std::vector<float> logits = {std::log(0.05f), std::log(0.5f), std::log(0.15f), std::log(0.3f)};
   std::vector<int> counts(4);
-  for (uint64_t i = 0; i < 4000; ++i) ++counts[SampleToken(logits, {.temperature = 1, .top_p = 0.75, .seed = 1}, i)];
+  for (uint64_t i = 0; i < 4000; ++i)
+    ++counts[SampleToken(logits, {.temperature = 1, .top_p = 0.75, .seed = 1}, i)];
   EXPECT_EQ(counts[0] + counts[2], 0);
   EXPECT_NEAR(counts[1], 2500, 150);
   // A nucleus smaller than the most likely token is that token.

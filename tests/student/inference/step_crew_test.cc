@@ -14,7 +14,8 @@ TEST(StepCrewTest, RunsEveryTaskOnceInManyShortLoops) {
     StepCrew crew(threads);
     for (int round = 0; round < 3000; ++round) {
       const int32_t tasks = round % 17;
-      std::vector<int> counts(tasks);  // plain ints: each is touched by one thread, and seen by this one afterwards
+      std::vector<int> counts(
+          tasks);  // plain ints: each is touched by one thread, and seen by this one afterwards
       crew.Run(tasks, [&](int32_t task, int32_t worker) {
         ASSERT_LT(worker, threads);
         ++counts[task];

@@ -53,7 +53,9 @@ inline std::vector<uint8_t> TinyLlama(const TinyLlamaOptions& options = {}) {
   std::mt19937 random(17);
   const uint16_t ordinary = 0x1c00;  // 1/256
   const auto quantised = [&](uint64_t columns, uint64_t rows, bool q8) {
-    const uint16_t scale = options.broken_weights ? 0x7bff : q8 ? 0x1800 : ordinary;  // 65504; 1/512 for the embedding
+    const uint16_t scale = options.broken_weights ? 0x7bff
+                           : q8                   ? 0x1800
+                                                  : ordinary;  // 65504; 1/512 for the embedding
     std::vector<uint8_t> data;
     for (uint64_t block = 0; block < columns * rows / 32; ++block) {
       data.push_back(static_cast<uint8_t>(scale));
@@ -89,9 +91,11 @@ inline std::vector<uint8_t> TinyLlama(const TinyLlamaOptions& options = {}) {
     matrix(at + "ffn_down.weight", options.ffn_width, options.width);
   }
   norm("output_norm.weight");
-  file.Tensor("token_embd.weight", {options.width, tokens.size()}, 8, quantised(options.width, tokens.size(), true));
+  file.Tensor("token_embd.weight", {options.width, tokens.size()}, 8,
+              quantised(options.width, tokens.size(), true));
   // A head of its own: tied to the embedding, a random model repeats its last token.
-  file.Tensor("output.weight", {options.width, tokens.size()}, 8, quantised(options.width, tokens.size(), true));
+  file.Tensor("output.weight", {options.width, tokens.size()}, 8,
+              quantised(options.width, tokens.size(), true));
   return file.Bytes();
 }
 
