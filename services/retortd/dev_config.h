@@ -28,6 +28,9 @@ absl::StatusOr<server::v1::ServerConfig> MakeDevConfig(const DevOptions& options
 // Tells clients where to connect: writes data_dir/dev/endpoint atomically.
 absl::Status WriteDevEndpoint(const std::string& data_dir, const std::string& endpoint);
 
+// Takes that back when the server stops, so that clients say "no server" instead of trying a dead port.
+void RemoveDevEndpoint(const std::string& data_dir);
+
 // ${XDG_STATE_HOME:-~/.local/state}/retort
 std::string DefaultDevDataDir();
 

@@ -103,6 +103,7 @@ absl::Status Serve(const Flags& flags, const ServerConfig& config, const std::se
   while (read(signals, &received, sizeof(received)) < 0 && errno == EINTR) {
   }
   std::fprintf(stderr, "retortd: stopping\n");
+  if (flags.dev) retort::services::RemoveDevEndpoint(config.data_dir());
   (*server)->SetServing(false);
   (*hosted)->Stop(kDrainGrace);
   (*server)->Drain(kDrainGrace);
