@@ -25,8 +25,9 @@ google::protobuf::Timestamp Now(const PolicyServiceImpl::Clock& clock) {
   return time;
 }
 
-// What the text of a sample holds. A payload that is no SamplePayload (protobuf refuses text that is not UTF-8 too) gives
-// screening without a finish reason, which evaluation takes for a text that was not screened: review.
+// What the text of a sample holds. A payload that is no SamplePayload (protobuf refuses text that is not
+// UTF-8 too) gives screening without a finish reason, which evaluation takes for a text that was not
+// screened: review.
 policy::v1::ScreeningFacts ScreenPayload(const std::string& payload, const std::string& finish_reason) {
   teacher::v1::SamplePayload sample;
   if (!sample.ParseFromString(payload)) return {};
@@ -47,8 +48,12 @@ void Describe(const std::string& project, const policy::LoadedPack& pack, policy
 
 }  // namespace
 
-PolicyServiceImpl::PolicyServiceImpl(policy::PackSet packs, ledger::SigningKey key, PageTokens page_tokens, Clock clock)
-    : packs_(std::move(packs)), key_(std::move(key)), page_tokens_(std::move(page_tokens)), clock_(std::move(clock)) {}
+PolicyServiceImpl::PolicyServiceImpl(policy::PackSet packs, ledger::SigningKey key, PageTokens page_tokens,
+                                     Clock clock)
+    : packs_(std::move(packs)),
+      key_(std::move(key)),
+      page_tokens_(std::move(page_tokens)),
+      clock_(std::move(clock)) {}
 
 grpc::Status PolicyServiceImpl::DecideJob(grpc::ServerContext*, const policy::v1::DecideJobRequest* request,
                                           policy::v1::DecideResponse* response) {
@@ -67,7 +72,8 @@ grpc::Status PolicyServiceImpl::DecideJob(grpc::ServerContext*, const policy::v1
                 response);
 }
 
-grpc::Status PolicyServiceImpl::DecideSample(grpc::ServerContext*, const policy::v1::DecideSampleRequest* request,
+grpc::Status PolicyServiceImpl::DecideSample(grpc::ServerContext*,
+                                             const policy::v1::DecideSampleRequest* request,
                                              policy::v1::DecideResponse* response) {
   auto capture = Validate(*request);
   if (!capture.ok()) return ToGrpcStatus(capture.status());
@@ -111,7 +117,8 @@ grpc::Status PolicyServiceImpl::GetPolicy(grpc::ServerContext*, const policy::v1
   return grpc::Status::OK;
 }
 
-grpc::Status PolicyServiceImpl::ListPolicies(grpc::ServerContext*, const policy::v1::ListPoliciesRequest* request,
+grpc::Status PolicyServiceImpl::ListPolicies(grpc::ServerContext*,
+                                             const policy::v1::ListPoliciesRequest* request,
                                              policy::v1::ListPoliciesResponse* response) {
   if (auto s = Validate(*request); !s.ok()) return ToGrpcStatus(s);
   const auto size = static_cast<size_t>(*PageSize(request->page_size()));

@@ -23,7 +23,8 @@ absl::StatusOr<std::string> Validate(const policy::v1::DecideJobRequest& request
     return InvalidField("job_uid", request.job_uid(), "the job's uid");
   }
   if (!request.has_facts()) return InvalidField("facts", "nothing", "facts");
-  if (request.facts().has_screening()) return InvalidField("facts.screening", "a value", "nothing in a preflight");
+  if (request.facts().has_screening())
+    return InvalidField("facts.screening", "a value", "nothing in a preflight");
   if (request.facts().has_decided_time()) {
     return InvalidField("facts.decided_time", "a value", "nothing: the service sets it");
   }
@@ -44,7 +45,8 @@ absl::StatusOr<ledger::CaptureStatement> Validate(const policy::v1::DecideSample
   }
   const std::string digest = ledger::HexEncode(ledger::SaltedDigest(request.salt(), request.payload()));
   if (digest != capture->payload_digest) {
-    return InvalidField("payload", "the salted digest " + digest, "the capture's " + capture->payload_digest);
+    return InvalidField("payload", digest,
+                        "a payload with the capture's salted digest " + capture->payload_digest);
   }
   if (!request.has_facts()) return InvalidField("facts", "nothing", "the job's facts");
   if (auto s = policy::ValidateFacts(request.facts()); !s.ok()) return WithInvalidField(s);

@@ -1,5 +1,5 @@
-// Checks of requests to the policy service. Pure; each refusal is InvalidArgument with reason INVALID_FIELD and names the
-// field, what was seen and what is wanted, never a text or a salt.
+// Checks of requests to the policy service. Pure; each refusal is InvalidArgument with reason INVALID_FIELD
+// and names the field, what was seen and what is wanted, never a text or a salt.
 #ifndef SERVICES_POLICY_VALIDATE_H_
 #define SERVICES_POLICY_VALIDATE_H_
 
