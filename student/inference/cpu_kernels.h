@@ -95,6 +95,9 @@ struct CpuKernels {
   // out = exp((x - max) * scale), [n]; `max` is at least every x. x and out may be the same. Exponents below
   // -87 count as -87: 1.6e-38 of the largest.
   void (*exp_scaled)(const float* x, size_t n, float max, float scale, float* out);
+  // sum(x) over [n], in fp32 on 32 lanes that are added in a fixed order; for at most a few thousand terms of
+  // one sign.
+  double (*sum)(const float* x, size_t n);
   // Largest element of [n], n >= 1.
   float (*maximum)(const float* x, size_t n);
 };

@@ -60,9 +60,9 @@ struct Sequence {
   int32_t cached = 0;
   Generation generation;
   std::string bytes;  // of the generated tokens, specials left out
-  std::vector<float> logits;
   bool wants_sample = false;  // this step computes its next token
-  absl::Status failed;        // of sampling
+  size_t last_row = 0;        // of this step, when it does
+  absl::Status failed;
   bool finished = false;
 };
 
@@ -200,7 +200,8 @@ class LlamaEngine::Scheduler {
     }
     crew_.Run(static_cast<int32_t>(sampling_.size()), [this](int32_t i, int32_t) {
       Sequence& sequence = *sampling_[i];
-      auto id = AppendSampled(sequence.logits, sequence.request.options, sequence.generation);
+      auto id =
+          AppendSampled(forward_.LogitsOf(sequence.last_row), sequence.request.options, sequence.generation);
       if (!id.ok()) sequence.failed = id.status();
     });
     std::lock_guard lock(mutex_);
@@ -211,11 +212,10 @@ class LlamaEngine::Scheduler {
 
   void AddRows(Sequence& sequence, int32_t count) {
     sequence.wants_sample = count == sequence.Waiting();
-    if (sequence.wants_sample) sequence.logits.resize(model_.config().vocabulary);
     for (int32_t i = 0; i < count; ++i, ++sequence.cached) {
       const bool last = i + 1 == count && sequence.wants_sample;
-      rows_.push_back({&sequence.cache, sequence.TokenAt(sequence.cached), sequence.cached,
-                       last ? sequence.logits.data() : nullptr});
+      if (last) sequence.last_row = rows_.size();
+      rows_.push_back({&sequence.cache, sequence.TokenAt(sequence.cached), sequence.cached, last});
     }
   }
 

@@ -139,24 +139,28 @@ void LlamaForward::FeedForward(std::span<const LlamaRow> rows, int32_t layer) {
   crew_.Run(count, [&](int32_t m, int32_t worker) { AddAndNorm(m, true, norm, worker); });
 }
 
-// The head is a fifth of the arithmetic, so only rows whose logits are wanted go through it.
 void LlamaForward::Logits(std::span<const LlamaRow> rows) {
-  std::vector<int32_t> wanted;
+  wanted_.clear();
   for (size_t m = 0; m < rows.size(); ++m) {
-    if (rows[m].logits != nullptr) wanted.push_back(static_cast<int32_t>(m));
+    if (rows[m].wants_logits) wanted_.push_back(static_cast<int32_t>(m));
   }
-  crew_.Run(static_cast<int32_t>(wanted.size()), [&](int32_t i, int32_t worker) {
+  const int32_t count = static_cast<int32_t>(wanted_.size());
+  crew_.Run(count, [&](int32_t i, int32_t worker) {
     float* scratch = scratch_.data() + worker * scratch_floats_;
-    const float* x = x_.data() + static_cast<size_t>(wanted[i]) * config_.width;
+    const float* x = x_.data() + static_cast<size_t>(wanted_[i]) * config_.width;
     kernels_.rms_norm(x, model_.output_norm().data(), config_.rms_epsilon, config_.width, scratch);
     normed_.Set(i, scratch, kernels_);
   });
-  const size_t stride = PaddedRows(model_.head());
-  if (logits_.size() < wanted.size() * stride) logits_.resize(wanted.size() * stride);
-  Multiply(model_.head(), normed_, static_cast<int32_t>(wanted.size()), logits_);
-  crew_.Run(static_cast<int32_t>(wanted.size()), [&](int32_t i, int32_t) {
-    std::copy_n(logits_.data() + i * stride, config_.vocabulary, rows[wanted[i]].logits);
-  });
+  const size_t floats = wanted_.size() * PaddedRows(model_.head());
+  if (logits_.size() < floats) logits_.resize(floats);
+  Multiply(model_.head(), normed_, count, logits_);
+}
+
+std::span<const float> LlamaForward::LogitsOf(size_t m) const {
+  const auto it = std::lower_bound(wanted_.begin(), wanted_.end(), static_cast<int32_t>(m));
+  assert(it != wanted_.end() && *it == static_cast<int32_t>(m));
+  const size_t at = static_cast<size_t>(it - wanted_.begin()) * PaddedRows(model_.head());
+  return {logits_.data() + at, static_cast<size_t>(config_.vocabulary)};
 }
 
 void LlamaForward::Multiply(const PackedMatrix& matrix, const Activations& x, int32_t rows,

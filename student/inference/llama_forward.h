@@ -37,7 +37,7 @@ struct LlamaRow {
   LlamaCache* cache = nullptr;  // of the row's sequence; position must be below its context
   int32_t token = 0;
   int32_t position = 0;
-  float* logits = nullptr;  // [vocabulary] to write, or nullptr when they are not needed
+  bool wants_logits = false;  // the head is a fifth of the arithmetic: only for rows that need it
 };
 
 class LlamaForward {
@@ -48,6 +48,9 @@ class LlamaForward {
 
   // Runs the rows (at most rows_max, asserted). One caller at a time.
   void Run(std::span<const LlamaRow> rows);
+  // Logits [vocabulary] of row m of the last Run, which must have wanted them (asserted); valid until the
+  // next.
+  std::span<const float> LogitsOf(size_t m) const;
 
  private:
   void Attention(std::span<const LlamaRow> rows, int32_t layer);
@@ -68,7 +71,8 @@ class LlamaForward {
   std::vector<float> delta_;      // [rows, padded width] what a block adds to it
   std::vector<float> qkv_;        // [rows, padded (heads + 2 kv_heads) head_dim]
   std::vector<float> gate_up_;    // [rows, padded 2 ffn_width]
-  std::vector<float> logits_;     // [rows, padded vocabulary]
+  std::vector<float> logits_;     // [wanted_, padded vocabulary]
+  std::vector<int32_t> wanted_;   // rows of the last Run that wanted logits, ascending
   Activations normed_;            // [rows, width]
   Activations attended_;          // [rows, width]
   Activations hidden_;            // [rows, ffn_width]

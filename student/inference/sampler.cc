@@ -21,26 +21,31 @@ absl::Status Refuse(const std::string& option, const std::string& seen, const st
   return absl::InvalidArgumentError("sampling option " + option + " is " + seen + "; wanted " + wanted);
 }
 
-// First index whose running sum of `weights` exceeds `target`. Sums of groups come first, so that the walk is
-// short.
+// Weights summed together: a draw passes over whole spans first.
+constexpr size_t kSpan = 1024;
+
+std::span<const float> SpanAt(std::span<const float> weights, size_t at) {
+  return weights.subspan(at, std::min(kSpan, weights.size() - at));
+}
+
+// First index whose running sum of `weights` exceeds `target`.
 int32_t WalkTo(std::span<const float> weights, double target) {
+  const CpuKernels& kernels = BestCpuKernels();
   double passed = 0;
-  size_t at = 0;
-  int32_t last = 0;  // rounding may carry the target past the end: then the last token that has any weight
-  while (at < weights.size()) {
-    const size_t end = std::min(at + 16 * kGroup, weights.size());
-    double group = 0;
-    for (size_t i = at; i < end; ++i) group += weights[i];
-    if (passed + group > target) {
-      for (size_t i = at; i < end; ++i) {
-        passed += weights[i];
-        if (weights[i] > 0) last = static_cast<int32_t>(i);
-        if (passed > target) return static_cast<int32_t>(i);
+  int32_t last =
+      0;  // rounding may carry the target past the end: then the last token of the last span with any weight
+  for (size_t at = 0; at < weights.size(); at += kSpan) {
+    const std::span<const float> span = SpanAt(weights, at);
+    const double sum = kernels.sum(span.data(), span.size());
+    if (passed + sum > target || at + kSpan >= weights.size()) {
+      for (size_t i = 0; i < span.size(); ++i) {
+        passed += span[i];
+        if (span[i] > 0) last = static_cast<int32_t>(at + i);
+        if (passed > target) return last;
       }
     } else {
-      passed += group;
+      passed += sum;
     }
-    at = end;
   }
   return last;
 }
@@ -50,8 +55,13 @@ int32_t WalkTo(std::span<const float> weights, double target) {
 int32_t DrawFromNucleus(std::span<const float> weights, double total, double top_p, double uniform) {
   const double least = (1 - top_p) * total / static_cast<double>(weights.size());
   std::vector<int32_t> candidates;
-  for (size_t i = 0; i < weights.size(); ++i) {
-    if (weights[i] > least) candidates.push_back(static_cast<int32_t>(i));
+  const CpuKernels& kernels = BestCpuKernels();
+  for (size_t at = 0; at < weights.size(); at += kGroup) {
+    const size_t end = std::min(at + kGroup, weights.size());
+    if (!(kernels.maximum(weights.data() + at, end - at) > least)) continue;
+    for (size_t i = at; i < end; ++i) {
+      if (weights[i] > least) candidates.push_back(static_cast<int32_t>(i));
+    }
   }
   std::sort(candidates.begin(), candidates.end(), [weights](int32_t a, int32_t b) {
     return weights[a] != weights[b] ? weights[a] > weights[b] : a < b;
@@ -160,10 +170,9 @@ int32_t SampleToken(std::span<const float> logits, const SamplingOptions& option
   const double sharpness = std::min(1 / options.temperature, 1e6);
   kernels.exp_scaled(logits.data(), logits.size(), max, static_cast<float>(sharpness), weights.data());
   double total = 0;
-  for (size_t at = 0; at < weights.size(); at += kGroup) {
-    double group = 0;
-    for (size_t i = at; i < std::min(at + kGroup, weights.size()); ++i) group += weights[i];
-    total += group;
+  for (size_t at = 0; at < weights.size(); at += kSpan) {
+    const std::span<const float> span = SpanAt(weights, at);
+    total += kernels.sum(span.data(), span.size());
   }
   const double uniform = UniformAt(options.seed, position);
   if (options.top_p < 1) return DrawFromNucleus(weights, total, options.top_p, uniform);

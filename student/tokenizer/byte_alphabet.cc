@@ -30,7 +30,9 @@ const Alphabet& GetAlphabet() {
 
 }  // namespace
 
-std::string_view ByteCharacter(uint8_t byte) { return GetAlphabet().character[byte]; }
+std::string_view ByteCharacter(uint8_t byte) {
+  return GetAlphabet().character[byte];
+}
 
 std::optional<std::string> BytesOfWritten(std::string_view written) {
   const Alphabet& alphabet = GetAlphabet();

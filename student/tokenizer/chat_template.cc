@@ -5,10 +5,13 @@ namespace {
 
 constexpr std::string_view kSmolLm2 =
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
-    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}"
-    "{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging "
+    "Face<|im_end|>\n' }}"
+    "{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% "
+    "endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
-constexpr std::string_view kSmolLm2System = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
+constexpr std::string_view kSmolLm2System =
+    "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
 
 constexpr std::string_view kPlain =
     "{% for message in messages %}"
@@ -31,7 +34,9 @@ std::string WithNewlines(std::string_view jinja) {
 
 }  // namespace
 
-std::string_view SmolLm2ChatTemplate() { return kSmolLm2; }
+std::string_view SmolLm2ChatTemplate() {
+  return kSmolLm2;
+}
 
 std::optional<ChatMl> RecogniseChatTemplate(std::string_view jinja) {
   if (jinja.size() > 2 * kSmolLm2.size()) return std::nullopt;

@@ -1,5 +1,5 @@
-// Chat templates that are known here. A model carries its template as a Jinja program; running programs from a model file
-// is not for us, so a template is recognised by its text or refused.
+// Chat templates that are known here. A model carries its template as a Jinja program; running programs from
+// a model file is not for us, so a template is recognised by its text or refused.
 #ifndef STUDENT_TOKENIZER_CHAT_TEMPLATE_H_
 #define STUDENT_TOKENIZER_CHAT_TEMPLATE_H_
 
@@ -9,9 +9,11 @@
 
 namespace retort::student {
 
-// ChatML: each turn is <|im_start|> role \n content <|im_end|> \n, and a prompt ends with <|im_start|>assistant\n.
+// ChatML: each turn is <|im_start|> role \n content <|im_end|> \n, and a prompt ends with
+// <|im_start|>assistant\n.
 struct ChatMl {
-  // Content of the system turn that is put first when the conversation does not begin with one; nothing for none.
+  // Content of the system turn that is put first when the conversation does not begin with one; nothing for
+  // none.
   std::optional<std::string> default_system;
 };
 

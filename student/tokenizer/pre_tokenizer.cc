@@ -34,14 +34,16 @@ size_t RunEnd(std::string_view text, size_t at, Kind kind) {
 }
 
 size_t ContractionBytes(std::string_view text) {
-  static constexpr std::array<std::string_view, 7> kContractions = {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"};
+  static constexpr std::array<std::string_view, 7> kContractions = {"'s", "'t",  "'re", "'ve",
+                                                                    "'m", "'ll", "'d"};
   for (const std::string_view contraction : kContractions) {
     if (text.starts_with(contraction)) return contraction.size();
   }
   return 0;
 }
 
-// White space before something that is not: the last character is left for what follows, unless it is the only one.
+// White space before something that is not: the last character is left for what follows, unless it is the
+// only one.
 size_t SpaceEnd(std::string_view text, size_t at) {
   size_t end = at, last = at;
   for (Character c = At(text, end); c.kind == Kind::kSpace; c = At(text, end)) {

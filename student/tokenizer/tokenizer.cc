@@ -64,7 +64,8 @@ absl::Status Tokenizer::IndexTokens() {
     const std::string& token = parts_.tokens[id];
     const std::string what = "token " + std::to_string(id);
     if (token.empty() || token.size() > kMaxTokenBytes) {
-      return Refuse(what + " length", std::to_string(token.size()), "1 to " + std::to_string(kMaxTokenBytes) + " bytes");
+      return Refuse(what + " length", std::to_string(token.size()),
+                    "1 to " + std::to_string(kMaxTokenBytes) + " bytes");
     }
     if (!id_by_token_.emplace(token, static_cast<int32_t>(id)).second) {
       return Refuse(what, "equal to token " + std::to_string(id_by_token_[token]), "a token of its own");
@@ -74,7 +75,8 @@ absl::Status Tokenizer::IndexTokens() {
       bytes_[id] = token;
     } else {
       std::optional<std::string> bytes = BytesOfWritten(token);
-      if (!bytes.has_value()) return Refuse(what, "outside the byte alphabet", "characters of the byte alphabet");
+      if (!bytes.has_value())
+        return Refuse(what, "outside the byte alphabet", "characters of the byte alphabet");
       bytes_[id] = *std::move(bytes);
     }
   }
@@ -87,7 +89,8 @@ absl::Status Tokenizer::IndexTokens() {
 
 absl::Status Tokenizer::IndexMerges() {
   if (parts_.merges.size() > kMaxVocabulary) {
-    return Refuse("number of merges", std::to_string(parts_.merges.size()), "at most " + std::to_string(kMaxVocabulary));
+    return Refuse("number of merges", std::to_string(parts_.merges.size()),
+                  "at most " + std::to_string(kMaxVocabulary));
   }
   merges_.reserve(parts_.merges.size());
   for (size_t rank = 0; rank < parts_.merges.size(); ++rank) {
@@ -113,11 +116,14 @@ absl::Status Tokenizer::IndexMerges() {
 }
 
 absl::Status Tokenizer::IndexSpecials() {
-  const std::pair<const char*, std::optional<int32_t>> named[] = {
-      {"bos id", parts_.bos}, {"eos id", parts_.eos}, {"unknown id", parts_.unknown}, {"padding id", parts_.padding}};
+  const std::pair<const char*, std::optional<int32_t>> named[] = {{"bos id", parts_.bos},
+                                                                  {"eos id", parts_.eos},
+                                                                  {"unknown id", parts_.unknown},
+                                                                  {"padding id", parts_.padding}};
   for (const auto& [what, id] : named) {
     if (id.has_value() && (*id < 0 || *id >= vocabulary_size())) {
-      return Refuse(what, std::to_string(*id), "below the vocabulary size " + std::to_string(vocabulary_size()));
+      return Refuse(what, std::to_string(*id),
+                    "below the vocabulary size " + std::to_string(vocabulary_size()));
     }
   }
   for (int32_t id = 0; id < vocabulary_size(); ++id) {
@@ -188,8 +194,9 @@ void Tokenizer::EncodePlain(std::string_view text, std::vector<int32_t>& ids) co
   for (const std::string_view piece : SplitPieces(text, parts_.pre_tokenizer)) EncodePiece(piece, ids);
 }
 
-// Merges the lowest-ranked adjacent pair, leftmost on ties, until none is in the table. A queue of candidate pairs keeps
-// this at n log n, since a piece can be as long as the text. An entry is stale when either part has changed since.
+// Merges the lowest-ranked adjacent pair, leftmost on ties, until none is in the table. A queue of candidate
+// pairs keeps this at n log n, since a piece can be as long as the text. An entry is stale when either part
+// has changed since.
 void Tokenizer::EncodePiece(std::string_view piece, std::vector<int32_t>& ids) const {
   struct Part {
     int32_t id;
@@ -251,7 +258,8 @@ absl::StatusOr<std::vector<int32_t>> Tokenizer::EncodeChat(const std::vector<Cha
   const std::optional<ChatMl> chat = RecogniseChatTemplate(parts_.chat_template);
   const std::optional<int32_t> start = FindToken("<|im_start|>");
   const std::optional<int32_t> end = FindToken("<|im_end|>");
-  if (!chat.has_value() || !start.has_value() || !end.has_value() || !is_special(*start) || !is_special(*end)) {
+  if (!chat.has_value() || !start.has_value() || !end.has_value() || !is_special(*start) ||
+      !is_special(*end)) {
     return absl::FailedPreconditionError(
         "the model has no chat template that is known here; wanted ChatML with <|im_start|> and <|im_end|>");
   }
@@ -262,7 +270,8 @@ absl::StatusOr<std::vector<int32_t>> Tokenizer::EncodeChat(const std::vector<Cha
     ids.push_back(*end);
     EncodePlain("\n", ids);
   };
-  if (chat->default_system.has_value() && turns.front().role != "system") add("system", *chat->default_system);
+  if (chat->default_system.has_value() && turns.front().role != "system")
+    add("system", *chat->default_system);
   for (const ChatTurn& turn : turns) add(turn.role, turn.content);
   if (add_generation_prompt) {
     ids.push_back(*start);

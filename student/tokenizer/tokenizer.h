@@ -76,8 +76,8 @@ class Tokenizer {
 
   // Ids of `text`. Special tokens inside it are ordinary text unless `allow_specials`; adds no BOS or EOS.
   // Never fails: a byte
-  // that has no token of its own (SmolLM2 lacks 21, control characters and bytes that UTF-8 hardly uses) is left out, as
-  // the library does.
+  // that has no token of its own (SmolLM2 lacks 21, control characters and bytes that UTF-8 hardly uses) is
+  // left out, as the library does.
   std::vector<int32_t> Encode(std::string_view text, bool allow_specials = false) const;
 
   // Ids of a conversation in the model's chat template, with the opening of an assistant turn when

@@ -16,10 +16,15 @@ using OrderedJson = nlohmann::ordered_json;
 
 constexpr size_t kTemplateBytesMax = 64 << 10;
 
-std::string Quoted(const std::string& text) { return Json(text).dump(); }
+std::string Quoted(const std::string& text) {
+  return Json(text).dump();
+}
 
 OrderedJson ByteLevelJson(bool add_prefix_space) {
-  return {{"type", "ByteLevel"}, {"add_prefix_space", add_prefix_space}, {"trim_offsets", true}, {"use_regex", true}};
+  return {{"type", "ByteLevel"},
+          {"add_prefix_space", add_prefix_space},
+          {"trim_offsets", true},
+          {"use_regex", true}};
 }
 
 OrderedJson PreTokenizerJson(PreTokenizer pre_tokenizer) {
@@ -29,13 +34,14 @@ OrderedJson PreTokenizerJson(PreTokenizer pre_tokenizer) {
 }
 
 OrderedJson AddedToken(const std::string& content) {
-  return {{"content", content}, {"lstrip", false},     {"normalized", false},
+  return {{"content", content}, {"lstrip", false},      {"normalized", false},
           {"rstrip", false},    {"single_word", false}, {"special", true}};
 }
 
 // Written piece by piece: the vocabulary keeps id order, which nlohmann's objects would not at this size.
 std::string TokenizerJson(const TokenizerParts& parts) {
-  std::string out = "{\n\"version\": \"1.0\",\n\"truncation\": null,\n\"padding\": null,\n\"added_tokens\": [";
+  std::string out =
+      "{\n\"version\": \"1.0\",\n\"truncation\": null,\n\"padding\": null,\n\"added_tokens\": [";
   const char* separator = "\n";
   for (size_t id = 0; id < parts.tokens.size(); ++id) {
     if (!parts.special[id]) continue;
@@ -46,9 +52,10 @@ std::string TokenizerJson(const TokenizerParts& parts) {
   }
   out += "\n],\n\"normalizer\": null,\n\"pre_tokenizer\": " + PreTokenizerJson(parts.pre_tokenizer).dump();
   out += ",\n\"post_processor\": null,\n\"decoder\": " + ByteLevelJson(true).dump();
-  out += ",\n\"model\": {\n\"type\": \"BPE\",\n\"dropout\": null,\n\"unk_token\": null,\n"
-         "\"continuing_subword_prefix\": null,\n\"end_of_word_suffix\": null,\n\"fuse_unk\": false,\n"
-         "\"byte_fallback\": false,\n\"ignore_merges\": false,\n\"vocab\": {";
+  out +=
+      ",\n\"model\": {\n\"type\": \"BPE\",\n\"dropout\": null,\n\"unk_token\": null,\n"
+      "\"continuing_subword_prefix\": null,\n\"end_of_word_suffix\": null,\n\"fuse_unk\": false,\n"
+      "\"byte_fallback\": false,\n\"ignore_merges\": false,\n\"vocab\": {";
   separator = "\n";
   for (size_t id = 0; id < parts.tokens.size(); ++id) {
     out += separator + Quoted(parts.tokens[id]) + ": " + std::to_string(id);
@@ -65,7 +72,10 @@ std::string TokenizerJson(const TokenizerParts& parts) {
 
 // The named special tokens, by the member that names them.
 std::vector<std::pair<const char*, std::optional<int32_t>>> NamedTokens(const TokenizerParts& parts) {
-  return {{"bos_token", parts.bos}, {"eos_token", parts.eos}, {"unk_token", parts.unknown}, {"pad_token", parts.padding}};
+  return {{"bos_token", parts.bos},
+          {"eos_token", parts.eos},
+          {"unk_token", parts.unknown},
+          {"pad_token", parts.padding}};
 }
 
 // transformers lists as "additional" what has no name of its own; ChatML's turn marks are always among them.
@@ -112,7 +122,8 @@ absl::Status Refuse(const std::string& what, const std::string& seen, const std:
 }
 
 // The member `name`, which must be of kind `type`.
-absl::StatusOr<const Json*> Member(const Json& object, const char* name, Json::value_t type, const std::string& wanted) {
+absl::StatusOr<const Json*> Member(const Json& object, const char* name, Json::value_t type,
+                                   const std::string& wanted) {
   const auto it = object.is_object() ? object.find(name) : object.end();
   if (!object.is_object() || it == object.end()) return Refuse(name, "missing", wanted);
   if (it->type() != type) return Refuse(name, JsonExcerpt(*it), wanted);
@@ -124,7 +135,8 @@ absl::Status RefuseUnknownFeatures(const Json& root, const Json& model) {
   for (const char* name : {"normalizer", "post_processor"}) {
     if (root.contains(name) && !root[name].is_null()) return Refuse(name, JsonExcerpt(root[name]), "null");
   }
-  if (!model.contains("type") || model["type"] != "BPE") return Refuse("model.type", "something else", "\"BPE\"");
+  if (!model.contains("type") || model["type"] != "BPE")
+    return Refuse("model.type", "something else", "\"BPE\"");
   for (const char* name : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"}) {
     if (model.contains(name) && !model[name].is_null()) return Refuse(name, JsonExcerpt(model[name]), "null");
   }
@@ -139,13 +151,15 @@ absl::Status ReadVocabulary(const Json& model, TokenizerParts& parts) {
   if (!vocab.ok()) return vocab.status();
   const size_t count = (*vocab)->size();
   if (count > Tokenizer::kMaxVocabulary) {
-    return Refuse("vocab size", std::to_string(count), "at most " + std::to_string(Tokenizer::kMaxVocabulary));
+    return Refuse("vocab size", std::to_string(count),
+                  "at most " + std::to_string(Tokenizer::kMaxVocabulary));
   }
   parts.tokens.resize(count);
   parts.special.assign(count, false);
   for (const auto& [token, id] : (*vocab)->items()) {
     if (!id.is_number_unsigned() || id.get<uint64_t>() >= count) {
-      return Refuse("an id of vocab", JsonExcerpt(id), "an integer below the number of tokens, " + std::to_string(count));
+      return Refuse("an id of vocab", JsonExcerpt(id),
+                    "an integer below the number of tokens, " + std::to_string(count));
     }
     std::string& place = parts.tokens[id.get<size_t>()];
     if (!place.empty()) return Refuse("id " + JsonExcerpt(id), "there twice", "each id once");
@@ -164,7 +178,8 @@ absl::Status ReadMerges(const Json& model, TokenizerParts& parts) {
     } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
       parts.merges.push_back(merge[0].get<std::string>() + " " + merge[1].get<std::string>());
     } else {
-      return Refuse("merge " + std::to_string(parts.merges.size()), JsonExcerpt(merge), "\"left right\" or [left, right]");
+      return Refuse("merge " + std::to_string(parts.merges.size()), JsonExcerpt(merge),
+                    "\"left right\" or [left, right]");
     }
   }
   return absl::OkStatus();
@@ -175,13 +190,17 @@ absl::Status ReadAddedTokens(const Json& root, TokenizerParts& parts) {
   if (!added.ok()) return added.status();
   for (const Json& token : **added) {
     auto id = JsonInteger(token, "id", 0, static_cast<int64_t>(parts.tokens.size()) - 1);
-    if (!id.ok()) return absl::InvalidArgumentError("tokenizer.json: added_tokens: " + std::string(id.status().message()));
+    if (!id.ok())
+      return absl::InvalidArgumentError("tokenizer.json: added_tokens: " +
+                                        std::string(id.status().message()));
     auto content = JsonString(token, "content", Tokenizer::kMaxTokenBytes);
     if (!content.ok()) {
-      return absl::InvalidArgumentError("tokenizer.json: added_tokens: " + std::string(content.status().message()));
+      return absl::InvalidArgumentError("tokenizer.json: added_tokens: " +
+                                        std::string(content.status().message()));
     }
     if (*content != parts.tokens[*id]) {
-      return Refuse("added token " + std::to_string(*id), "not the vocabulary's", "the vocabulary's token of that id");
+      return Refuse("added token " + std::to_string(*id), "not the vocabulary's",
+                    "the vocabulary's token of that id");
     }
     for (const char* name : {"lstrip", "rstrip", "single_word", "normalized"}) {
       if (token.contains(name) && token[name] != false) {
@@ -210,7 +229,8 @@ absl::Status ReadPreTokenizer(const Json& root, TokenizerParts& parts) {
 absl::Status ReadNamedToken(const Json& config, const char* name, const TokenizerParts& parts,
                             std::optional<int32_t>& id) {
   if (!config.contains(name) || config[name].is_null()) return absl::OkStatus();
-  const Json& value = config[name].is_object() && config[name].contains("content") ? config[name]["content"] : config[name];
+  const Json& value =
+      config[name].is_object() && config[name].contains("content") ? config[name]["content"] : config[name];
   if (value.is_string()) {
     for (size_t i = 0; i < parts.tokens.size(); ++i) {
       if (parts.special[i] && parts.tokens[i] == value.get_ref<const std::string&>()) {
@@ -219,25 +239,29 @@ absl::Status ReadNamedToken(const Json& config, const char* name, const Tokenize
       }
     }
   }
-  return absl::InvalidArgumentError(std::string("tokenizer_config.json: ") + name + " is " + JsonExcerpt(value) +
-                                    "; wanted the literal of an added token");
+  return absl::InvalidArgumentError(std::string("tokenizer_config.json: ") + name + " is " +
+                                    JsonExcerpt(value) + "; wanted the literal of an added token");
 }
 
 absl::Status ReadConfig(std::string_view text, TokenizerParts& parts) {
   auto config = ParseStrictJson(text, "tokenizer_config.json", {.bytes_max = 4 << 20, .depth_max = 8});
   if (!config.ok()) return config.status();
   if (!config->is_object()) {
-    return absl::InvalidArgumentError("tokenizer_config.json: " + JsonExcerpt(*config) + "; wanted an object");
+    return absl::InvalidArgumentError("tokenizer_config.json: " + JsonExcerpt(*config) +
+                                      "; wanted an object");
   }
-  const std::pair<const char*, std::optional<int32_t>*> named[] = {
-      {"bos_token", &parts.bos}, {"eos_token", &parts.eos}, {"unk_token", &parts.unknown}, {"pad_token", &parts.padding}};
+  const std::pair<const char*, std::optional<int32_t>*> named[] = {{"bos_token", &parts.bos},
+                                                                   {"eos_token", &parts.eos},
+                                                                   {"unk_token", &parts.unknown},
+                                                                   {"pad_token", &parts.padding}};
   for (const auto& [name, id] : named) {
     if (auto s = ReadNamedToken(*config, name, parts, *id); !s.ok()) return s;
   }
   if (!config->contains("chat_template")) return absl::OkStatus();
   auto chat_template = JsonString(*config, "chat_template", kTemplateBytesMax);
   if (!chat_template.ok()) {
-    return absl::InvalidArgumentError("tokenizer_config.json: " + std::string(chat_template.status().message()));
+    return absl::InvalidArgumentError("tokenizer_config.json: " +
+                                      std::string(chat_template.status().message()));
   }
   parts.chat_template = *std::move(chat_template);
   return absl::OkStatus();
@@ -260,8 +284,8 @@ absl::StatusOr<std::string> ReadWhole(const std::string& path, size_t bytes_max)
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromHuggingFaceJson(std::string_view tokenizer_json,
-                                                                          std::string_view tokenizer_config_json) {
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromHuggingFaceJson(
+    std::string_view tokenizer_json, std::string_view tokenizer_config_json) {
   auto root = ParseStrictJson(tokenizer_json, "tokenizer.json", {.bytes_max = kMaxJsonBytes, .depth_max = 8});
   if (!root.ok()) return root.status();
   auto model = Member(*root, "model", Json::value_t::object, "an object");
@@ -285,9 +309,10 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromHuggingFace(const std:
 }
 
 absl::Status Tokenizer::WriteHuggingFace(const std::string& folder) const {
-  const std::pair<const char*, std::string> files[] = {{"tokenizer.json", TokenizerJson(parts_)},
-                                                       {"tokenizer_config.json", TokenizerConfigJson(parts_)},
-                                                       {"special_tokens_map.json", SpecialTokensMapJson(parts_)}};
+  const std::pair<const char*, std::string> files[] = {
+      {"tokenizer.json", TokenizerJson(parts_)},
+      {"tokenizer_config.json", TokenizerConfigJson(parts_)},
+      {"special_tokens_map.json", SpecialTokensMapJson(parts_)}};
   for (const auto& [name, text] : files) {
     if (auto s = WriteFileAtomically(folder + "/" + name, text); !s.ok()) return s;
   }

@@ -15,8 +15,9 @@ struct CodePointRange {
 
 template <size_t n>
 bool Contains(const CodePointRange (&table)[n], char32_t c) {
-  const auto* after = std::upper_bound(std::begin(table), std::end(table), c,
-                                       [](char32_t value, const CodePointRange& range) { return value < range.first; });
+  const auto* after =
+      std::upper_bound(std::begin(table), std::end(table), c,
+                       [](char32_t value, const CodePointRange& range) { return value < range.first; });
   return after != std::begin(table) && c <= (after - 1)->last;
 }
 

@@ -1,4 +1,5 @@
-// Character classes as the `tokenizers` library has them (make_unicode_classes.py made the tables by asking it).
+// Character classes as the `tokenizers` library has them (make_unicode_classes.py made the tables by asking
+// it).
 #ifndef STUDENT_TOKENIZER_UNICODE_CLASSES_H_
 #define STUDENT_TOKENIZER_UNICODE_CLASSES_H_
 

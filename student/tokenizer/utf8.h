@@ -14,8 +14,8 @@ struct CodePoint {
   bool valid = false;  // when false, `bytes` is the length of the maximal invalid subpart (Unicode 15, 3.9)
 };
 
-// The code point at the start of `text`, which must not be empty. Surrogates, overlong forms and values above U+10FFFF
-// are invalid.
+// The code point at the start of `text`, which must not be empty. Surrogates, overlong forms and values above
+// U+10FFFF are invalid.
 CodePoint DecodeUtf8(std::string_view text);
 
 void AppendUtf8(char32_t code_point, std::string& out);

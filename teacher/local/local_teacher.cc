@@ -41,8 +41,8 @@ student::SamplingOptions OptionsOf(const Sampling& sampling) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<LocalTeacher>> LocalTeacher::Create(const std::string& gguf_path,
-                                                                  const student::LlamaEngineOptions& options) {
+absl::StatusOr<std::unique_ptr<LocalTeacher>> LocalTeacher::Create(
+    const std::string& gguf_path, const student::LlamaEngineOptions& options) {
   std::string path = gguf_path;
   if (path.empty()) {
     auto found = student::FindTeacherGguf();
@@ -66,7 +66,8 @@ LocalTeacher::LocalTeacher(std::unique_ptr<student::LlamaEngine> engine) : engin
   identity_.top_logprobs_max = student::kMaxTopLogprobs;
 }
 
-absl::StatusOr<Completion> LocalTeacher::Complete(const CompletionRequest& request, const CallLimits& limits) {
+absl::StatusOr<Completion> LocalTeacher::Complete(const CompletionRequest& request,
+                                                  const CallLimits& limits) {
   if (auto s = ValidateRequest(request); !s.ok()) return s;
   std::vector<student::ChatTurn> turns;
   for (const Turn& turn : request.messages) turns.push_back({turn.role, turn.content});
@@ -76,8 +77,9 @@ absl::StatusOr<Completion> LocalTeacher::Complete(const CompletionRequest& reque
   // Shared, since the engine's thread may still be inside set_value when this call returns.
   auto promise = std::make_shared<std::promise<absl::StatusOr<student::Generation>>>();
   std::future<absl::StatusOr<student::Generation>> result = promise->get_future();
-  auto number = engine_->Submit(*prompt, OptionsOf(request.sampling), limits.deadline,
-                                [promise](absl::StatusOr<student::Generation> g) { promise->set_value(std::move(g)); });
+  auto number =
+      engine_->Submit(*prompt, OptionsOf(request.sampling), limits.deadline,
+                      [promise](absl::StatusOr<student::Generation> g) { promise->set_value(std::move(g)); });
   if (!number.ok()) return number.status();
   // Without a wish to cancel there is nothing to look at: the engine itself watches the deadline.
   while (limits.cancelled && result.wait_for(kCancelInterval) != std::future_status::ready) {

@@ -1,4 +1,5 @@
-// The embedded teacher's GGUF file for tests: found through the same function as the product, never skipped silently.
+// The embedded teacher's GGUF file for tests: found through the same function as the product, never skipped
+// silently.
 #ifndef TESTS_STUDENT_TOKENIZER_TEACHER_FILE_H_
 #define TESTS_STUDENT_TOKENIZER_TEACHER_FILE_H_
 

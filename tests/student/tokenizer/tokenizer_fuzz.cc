@@ -1,5 +1,5 @@
-// The first byte chooses: any bytes as tokenizer.json, or any bytes as text for a small tokenizer, whose pieces must join
-// to the text again.
+// The first byte chooses: any bytes as tokenizer.json, or any bytes as text for a small tokenizer, whose
+// pieces must join to the text again.
 #include <cassert>
 #include <cstddef>
 #include <cstdint>

@@ -32,7 +32,8 @@ const nlohmann::json& Golden() {
 
 std::string FromHex(const std::string& hex) {
   std::string bytes;
-  for (size_t i = 0; i < hex.size(); i += 2) bytes += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
+  for (size_t i = 0; i < hex.size(); i += 2)
+    bytes += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
   return bytes;
 }
 
@@ -64,8 +65,10 @@ TEST(TokenizerGoldenTest, TrapsGiveTheLibrarysIds) {
   for (const auto& trap : Golden()["traps"]) {
     const std::string text = FromHex(trap["hex"]);
     EXPECT_EQ(TeacherTokenizer().Encode(text), trap["plain"].get<std::vector<int32_t>>()) << trap["hex"];
-    EXPECT_EQ(TeacherTokenizer().Encode(text, true), trap["with_specials"].get<std::vector<int32_t>>()) << trap["hex"];
-    EXPECT_EQ(TeacherTokenizer().Decode(trap["plain"].get<std::vector<int32_t>>()), Kept(text)) << trap["hex"];
+    EXPECT_EQ(TeacherTokenizer().Encode(text, true), trap["with_specials"].get<std::vector<int32_t>>())
+        << trap["hex"];
+    EXPECT_EQ(TeacherTokenizer().Decode(trap["plain"].get<std::vector<int32_t>>()), Kept(text))
+        << trap["hex"];
   }
 }
 

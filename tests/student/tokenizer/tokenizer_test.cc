@@ -33,7 +33,9 @@ std::unique_ptr<Tokenizer> Small() {
   return *std::move(made);
 }
 
-int32_t ByteId(char c) { return 3 + static_cast<uint8_t>(c); }
+int32_t ByteId(char c) {
+  return 3 + static_cast<uint8_t>(c);
+}
 
 void ExpectRefused(const TokenizerParts& parts, const std::string& what) {
   auto made = Tokenizer::FromParts(parts);
@@ -74,7 +76,8 @@ TEST(TokenizerTest, ChatRefusals) {
   parts.chat_template = "{{ messages }}";
   auto other = Tokenizer::FromParts(parts);
   ASSERT_TRUE(other.ok());
-  EXPECT_EQ((*other)->EncodeChat({{"user", "x"}}, true).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ((*other)->EncodeChat({{"user", "x"}}, true).status().code(),
+            absl::StatusCode::kFailedPrecondition);
 }
 
 TEST(TokenizerTest, LongPiecesTakeNoLongerThanTheyShould) {
@@ -168,7 +171,9 @@ TEST(TokenizerHuggingFaceTest, RefusesSpoiltFiles) {
       [](Json& j) { j["model"]["type"] = "Unigram"; },
       [](Json& j) { j["model"]["dropout"] = 0.1; },
       [](Json& j) { j["model"]["byte_fallback"] = true; },
-      [](Json& j) { j["normalizer"] = {{"type", "NFC"}}; },
+      [](Json& j) {
+        j["normalizer"] = {{"type", "NFC"}};
+      },
       [](Json& j) { j["model"]["vocab"]["a"] = -1; },
       [](Json& j) { j["model"]["vocab"]["a"] = 4; },
       [](Json& j) { j["model"]["vocab"]["a"] = 1'000'000; },
@@ -187,11 +192,15 @@ TEST(TokenizerHuggingFaceTest, RefusesSpoiltFiles) {
   for (size_t i = 0; i < spoils.size(); ++i) {
     Json spoilt = good;
     spoils[i](spoilt);
-    EXPECT_EQ(Tokenizer::FromHuggingFaceJson(spoilt.dump(), config).status().code(), absl::StatusCode::kInvalidArgument)
+    EXPECT_EQ(Tokenizer::FromHuggingFaceJson(spoilt.dump(), config).status().code(),
+              absl::StatusCode::kInvalidArgument)
         << i;
   }
-  for (const char* bad : {"", "[]", "{", "{\"eos_token\": 5}", "{\"eos_token\": \"none\"}", "{\"chat_template\": []}"}) {
-    EXPECT_EQ(Tokenizer::FromHuggingFaceJson(good.dump(), bad).status().code(), absl::StatusCode::kInvalidArgument) << bad;
+  for (const char* bad :
+       {"", "[]", "{", "{\"eos_token\": 5}", "{\"eos_token\": \"none\"}", "{\"chat_template\": []}"}) {
+    EXPECT_EQ(Tokenizer::FromHuggingFaceJson(good.dump(), bad).status().code(),
+              absl::StatusCode::kInvalidArgument)
+        << bad;
   }
 }
 
@@ -208,7 +217,8 @@ TEST(PreTokenizerTest, SplitsAsThePatternSays) {
   using Pieces = std::vector<std::string_view>;
   EXPECT_EQ(SplitPieces("a 12", PreTokenizer::kSmolLm), (Pieces{"a", " ", "1", "2"}));
   EXPECT_EQ(SplitPieces("a 12", PreTokenizer::kGpt2), (Pieces{"a", " 12"}));
-  EXPECT_EQ(SplitPieces("it's  so\n\n x", PreTokenizer::kSmolLm), (Pieces{"it", "'s", " ", " so", "\n\n", " x"}));
+  EXPECT_EQ(SplitPieces("it's  so\n\n x", PreTokenizer::kSmolLm),
+            (Pieces{"it", "'s", " ", " so", "\n\n", " x"}));
   EXPECT_EQ(SplitPieces("x  ", PreTokenizer::kGpt2), (Pieces{"x", "  "}));
   EXPECT_EQ(SplitPieces("\t\tx", PreTokenizer::kGpt2), (Pieces{"\t", "\t", "x"}));
   EXPECT_EQ(FindPreTokenizer("smollm"), PreTokenizer::kSmolLm);
