@@ -43,6 +43,7 @@ LlamaForward::LlamaForward(const LlamaModel& model, int32_t rows_max, int32_t co
       delta_(rows_max * PaddedRows(model.layers()[0].down)),
       qkv_(rows_max * PaddedRows(model.layers()[0].qkv)),
       gate_up_(rows_max * PaddedRows(model.layers()[0].gate_up)),
+      attention_(x_.size()),
       normed_(rows_max, config_.width),
       attended_(rows_max, config_.width),
       hidden_(rows_max, config_.ffn_width) {
@@ -60,8 +61,9 @@ LlamaForward::LlamaForward(const LlamaModel& model, int32_t rows_max, int32_t co
     }
   }
   const int32_t group = config_.heads / config_.kv_heads;
-  const size_t attention = static_cast<size_t>(group) * RoundUp(context, kKeyBlock) + config_.width;
-  scratch_floats_ = std::max<size_t>(attention, config_.ffn_width);
+  const size_t attention = static_cast<size_t>(group) * RoundUp(context, kKeyBlock);
+  scratch_floats_ = std::max<size_t>(
+      {attention, static_cast<size_t>(config_.width), static_cast<size_t>(config_.ffn_width)});
   scratch_.resize(scratch_floats_ * crew.threads());
 }
 
@@ -69,7 +71,7 @@ void LlamaForward::Run(std::span<const LlamaRow> rows) {
   const int32_t count = static_cast<int32_t>(rows.size());
   assert(count <= normed_.rows_max());
   if (rows.empty()) return;
-  crew_.Run(count, [&](int32_t m, int32_t worker) {
+  EachRow(count, [&](int32_t m, int32_t worker) {
     assert(rows[m].position >= 0 && rows[m].position < std::min(context_, rows[m].cache->context()));
     model_.Embed(rows[m].token, x_.data() + static_cast<size_t>(m) * config_.width);
     AddAndNorm(m, false, &model_.layers()[0].attention_norm, worker);
@@ -79,6 +81,14 @@ void LlamaForward::Run(std::span<const LlamaRow> rows) {
     FeedForward(rows, layer);
   }
   Logits(rows);
+}
+
+template <typename Body>
+void LlamaForward::EachRow(int32_t count, const Body& body) {
+  const int32_t chunk = count >= kGroupRows * crew_.threads() ? kGroupRows : 1;
+  crew_.Run((count + chunk - 1) / chunk, [&](int32_t task, int32_t worker) {
+    for (int32_t m = task * chunk; m < std::min(count, (task + 1) * chunk); ++m) body(m, worker);
+  });
 }
 
 void LlamaForward::AddAndNorm(int32_t m, bool add, const std::vector<float>* weight, int32_t worker) {
@@ -109,16 +119,19 @@ void LlamaForward::Attention(std::span<const LlamaRow> rows, int32_t layer) {
   });
   crew_.Run(count, [&](int32_t m, int32_t worker) {
     const float* q = qkv_.data() + m * stride;
-    float* out = scratch_.data() + worker * scratch_floats_;
+    float* out = attention_.data() + static_cast<size_t>(m) * config_.width;
+    float* scores = scratch_.data() + worker * scratch_floats_;
     for (int32_t h = 0; h < config_.kv_heads; ++h) {
-      kernels_.attend(q + static_cast<size_t>(h) * group * head_dim, group, head_dim, rows[m].position,
-                      rows[m].cache->Head(layer, h), out + config_.width,
-                      out + static_cast<size_t>(h) * group * head_dim);
+      const size_t at = static_cast<size_t>(h) * group * head_dim;
+      kernels_.attend(q + at, group, head_dim, rows[m].position, rows[m].cache->Head(layer, h), scores,
+                      out + at);
     }
-    attended_.Set(m, out, kernels_);
+  });
+  EachRow(count, [&](int32_t m, int32_t) {
+    attended_.Set(m, attention_.data() + static_cast<size_t>(m) * config_.width, kernels_);
   });
   Multiply(weights.output, attended_, count, delta_);
-  crew_.Run(count, [&](int32_t m, int32_t worker) { AddAndNorm(m, true, &weights.ffn_norm, worker); });
+  EachRow(count, [&](int32_t m, int32_t worker) { AddAndNorm(m, true, &weights.ffn_norm, worker); });
 }
 
 void LlamaForward::FeedForward(std::span<const LlamaRow> rows, int32_t layer) {
@@ -126,7 +139,7 @@ void LlamaForward::FeedForward(std::span<const LlamaRow> rows, int32_t layer) {
   const int32_t count = static_cast<int32_t>(rows.size());
   const size_t stride = PaddedRows(weights.gate_up);
   Multiply(weights.gate_up, normed_, count, gate_up_);
-  crew_.Run(count, [&](int32_t m, int32_t worker) {
+  EachRow(count, [&](int32_t m, int32_t worker) {
     float* hidden = scratch_.data() + worker * scratch_floats_;
     const float* gate = gate_up_.data() + m * stride;
     kernels_.silu_multiply(gate, gate + config_.ffn_width, config_.ffn_width, hidden);
@@ -136,7 +149,7 @@ void LlamaForward::FeedForward(std::span<const LlamaRow> rows, int32_t layer) {
   // After the last layer the sum is all that is left to do here: Logits has a norm of its own.
   const bool last = layer + 1 == config_.layers;
   const std::vector<float>* norm = last ? nullptr : &model_.layers()[layer + 1].attention_norm;
-  crew_.Run(count, [&](int32_t m, int32_t worker) { AddAndNorm(m, true, norm, worker); });
+  EachRow(count, [&](int32_t m, int32_t worker) { AddAndNorm(m, true, norm, worker); });
 }
 
 void LlamaForward::Logits(std::span<const LlamaRow> rows) {
@@ -145,7 +158,7 @@ void LlamaForward::Logits(std::span<const LlamaRow> rows) {
     if (rows[m].wants_logits) wanted_.push_back(static_cast<int32_t>(m));
   }
   const int32_t count = static_cast<int32_t>(wanted_.size());
-  crew_.Run(count, [&](int32_t i, int32_t worker) {
+  EachRow(count, [&](int32_t i, int32_t worker) {
     float* scratch = scratch_.data() + worker * scratch_floats_;
     const float* x = x_.data() + static_cast<size_t>(wanted_[i]) * config_.width;
     kernels_.rms_norm(x, model_.output_norm().data(), config_.rms_epsilon, config_.width, scratch);

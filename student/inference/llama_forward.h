@@ -58,6 +58,10 @@ class LlamaForward {
   void Logits(std::span<const LlamaRow> rows);
   // y[m] = x[m] * matrix for m < rows, tiles shared out to the crew.
   void Multiply(const PackedMatrix& matrix, const Activations& x, int32_t rows, std::vector<float>& y);
+  // body(row, worker) for every row. The rows of a group interleave in Activations: one thread takes them all
+  // when there are enough groups, or threads would fight over the cache lines.
+  template <typename Body>
+  void EachRow(int32_t count, const Body& body);
   // Adds row m of delta_ to x_ when `add`, and makes row m of normed_ of the result when there is a weight.
   void AddAndNorm(int32_t m, bool add, const std::vector<float>* weight, int32_t worker);
 
@@ -73,6 +77,7 @@ class LlamaForward {
   std::vector<float> gate_up_;    // [rows, padded 2 ffn_width]
   std::vector<float> logits_;     // [wanted_, padded vocabulary]
   std::vector<int32_t> wanted_;   // rows of the last Run that wanted logits, ascending
+  std::vector<float> attention_;  // [rows, width] what the heads say
   Activations normed_;            // [rows, width]
   Activations attended_;          // [rows, width]
   Activations hidden_;            // [rows, ffn_width]

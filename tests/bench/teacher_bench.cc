@@ -142,7 +142,7 @@ int Main(int argc, char** argv) {
       "\"generated\":%lld,\"prompt\":%lld,\"one_sequence_steps\":%llu,\"step_ms\":%.2f,\"step_bytes\":%llu,"
       "\"read_gb_per_second\":%.1f,\"memory_floor_ms\":%.2f,\"step_over_memory_floor\":%.2f,"
       "\"peak_gmac_per_second\":%.0f,\"arithmetic_floor_ms\":%.2f,\"step_over_arithmetic_floor\":%.2f}\n",
-      std::string(BestCpuKernels().name).c_str(), crew.threads(), sequences, decoding,
+      std::string(BestCpuKernels().name).c_str(), crew.threads(), sequences,
       static_cast<double>(many.generated) / many.seconds, static_cast<double>(one.generated) / one.seconds,
       prefill, load_seconds, static_cast<long long>(many.generated), static_cast<long long>(many.prompt),
       static_cast<unsigned long long>(one_steps), step * 1e3,
