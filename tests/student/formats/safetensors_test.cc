@@ -35,8 +35,9 @@ std::span<const uint8_t> BytesOf(const std::vector<T>& values) {
 
 TEST(SafetensorsTest, ReadsHandWrittenFile) {
   // 1.0f and -2.0f, little-endian.
-  const auto bytes = FileOf(R"({"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"__metadata__":{"k":"v"}})",
-                            std::string("\0\0\x80\x3f\0\0\0\xc0", 8));
+  const auto bytes =
+      FileOf(R"({"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"__metadata__":{"k":"v"}})",
+             std::string("\0\0\x80\x3f\0\0\0\xc0", 8));
   const auto file = SafetensorsFile::Parse(bytes);
   ASSERT_TRUE(file.ok()) << file.status();
   ASSERT_EQ(file->tensors().size(), 1u);
@@ -58,9 +59,11 @@ TEST(SafetensorsTest, WritesWideTypesFirstAndReadsBack) {
   const auto raw = ReadWholeFile(path, 1 << 20);
   ASSERT_TRUE(raw.ok());
   EXPECT_EQ(raw->size() % 2, 0u);
-  EXPECT_NE(raw->find(R"({"__metadata__":{"format":"pt"},"z.f32":{"dtype":"F32","shape":[1,3],"data_offsets":[0,12]},)"
-                      R"("a.bf16":{"dtype":"BF16","shape":[3],"data_offsets":[12,18]}})"),
-            std::string::npos);
+  EXPECT_NE(
+      raw->find(
+          R"({"__metadata__":{"format":"pt"},"z.f32":{"dtype":"F32","shape":[1,3],"data_offsets":[0,12]},)"
+          R"("a.bf16":{"dtype":"BF16","shape":[3],"data_offsets":[12,18]}})"),
+      std::string::npos);
   uint64_t header = 0;
   std::memcpy(&header, raw->data(), 8);
   EXPECT_EQ((8 + header) % 8, 0u);
@@ -106,24 +109,31 @@ INSTANTIATE_TEST_SUITE_P(
     All, SafetensorsHostileTest,
     testing::Values(
         Hostile{"EmptyHeader", "", "", "'{'"}, Hostile{"LeadingSpace", " {}", "", "'{'"},
-        Hostile{"NotJson", "{nonsense", "", "not JSON"},
-        Hostile{"TrailingText", "{} {}", "", "not JSON"},
-        Hostile{"DuplicateName",
-                R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
-                "x", "twice"},
+        Hostile{"NotJson", "{nonsense", "", "not JSON"}, Hostile{"TrailingText", "{} {}", "", "not JSON"},
+        Hostile{
+            "DuplicateName",
+            R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
+            "x", "twice"},
         Hostile{"UnknownType", R"({"a":{"dtype":"F31","shape":[1],"data_offsets":[0,4]}})", "abcd", "dtype"},
-        Hostile{"UnknownMember", R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"x":1}})", "a", "unknown member"},
-        Hostile{"NegativeDimension", R"({"a":{"dtype":"U8","shape":[-1],"data_offsets":[0,1]}})", "a", "dimension"},
+        Hostile{"UnknownMember", R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"x":1}})", "a",
+                "unknown member"},
+        Hostile{"NegativeDimension", R"({"a":{"dtype":"U8","shape":[-1],"data_offsets":[0,1]}})", "a",
+                "dimension"},
         Hostile{"OverflowingShape",
-                R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", "", "overflows"},
-        Hostile{"ManyDimensions", R"({"a":{"dtype":"U8","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,1]}})", "a", "shape"},
-        Hostile{"OffsetsReversed", R"({"a":{"dtype":"U8","shape":[0],"data_offsets":[1,0]}})", "a", "data_offsets"},
-        Hostile{"OffsetsPastEnd", R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})", "a", "data_offsets"},
+                R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", "",
+                "overflows"},
+        Hostile{"ManyDimensions", R"({"a":{"dtype":"U8","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,1]}})",
+                "a", "shape"},
+        Hostile{"OffsetsReversed", R"({"a":{"dtype":"U8","shape":[0],"data_offsets":[1,0]}})", "a",
+                "data_offsets"},
+        Hostile{"OffsetsPastEnd", R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})", "a",
+                "data_offsets"},
         Hostile{"SizeNotProduct", R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,1]}})", "a", "product"},
         Hostile{"Hole", R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})", "ab", "hole"},
-        Hostile{"Overlap",
-                R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})",
-                "abc", "overlap"},
+        Hostile{
+            "Overlap",
+            R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})",
+            "abc", "overlap"},
         Hostile{"TrailingData", R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", "ab", "2 bytes"},
         Hostile{"MetadataNotStrings", R"({"__metadata__":{"a":1}})", "", "strings"},
         Hostile{"DeepNesting", R"({"a":[[[[[[]]]]]]})", "", "nested"}),
@@ -133,7 +143,8 @@ TEST(SafetensorsTest, RefusesEveryTruncation) {
   const auto bytes = FileOf(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", "abcdefgh");
   ASSERT_TRUE(SafetensorsFile::Parse(bytes).ok());
   for (size_t size = 0; size < bytes.size(); ++size) {
-    EXPECT_EQ(SafetensorsFile::Parse(std::span(bytes).first(size)).status().code(), absl::StatusCode::kInvalidArgument)
+    EXPECT_EQ(SafetensorsFile::Parse(std::span(bytes).first(size)).status().code(),
+              absl::StatusCode::kInvalidArgument)
         << size;
   }
 }
