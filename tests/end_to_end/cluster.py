@@ -200,18 +200,30 @@ class Cluster:
         request = self.stubs.jobs.CreateJobRequest(parent=PROJECT, spec=spec, job_id=job_id, request_id=str(uuid.uuid4()))
         return self.jobs.CreateJob(request, timeout=START_SECONDS, wait_for_ready=True)
 
+    @staticmethod
+    def _read(call):
+        """Reads may be repeated: the connection to a server that was killed breaks on its next use."""
+        end = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return call()
+            except grpc.RpcError as error:
+                if error.code() != grpc.StatusCode.UNAVAILABLE or time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+
     def get_job(self, name):
-        return self.jobs.GetJob(self.stubs.jobs.GetJobRequest(name=name), timeout=START_SECONDS, wait_for_ready=True)
+        request = self.stubs.jobs.GetJobRequest(name=name)
+        return self._read(lambda: self.jobs.GetJob(request, timeout=START_SECONDS, wait_for_ready=True))
 
     def entries(self, kind=0):
         """All entries of the project's log; none before the first append makes it."""
         found, token = [], ""
         while True:
             try:
-                page = self.ledger.ListEntries(
-                    self.stubs.ledger.ListEntriesRequest(parent=f"{PROJECT}/ledgers/main", page_size=200,
-                                                         page_token=token, kind=kind),
-                    timeout=START_SECONDS, wait_for_ready=True)
+                request = self.stubs.ledger.ListEntriesRequest(parent=f"{PROJECT}/ledgers/main", page_size=200,
+                                                               page_token=token, kind=kind)
+                page = self._read(lambda: self.ledger.ListEntries(request, timeout=START_SECONDS, wait_for_ready=True))
             except grpc.RpcError as error:
                 if error.code() == grpc.StatusCode.NOT_FOUND:
                     return []
