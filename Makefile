@@ -3,7 +3,7 @@ JOBS ?= $(shell nproc)
 PRESET ?= release
 BUILD := build/$(PRESET)
 
-.PHONY: demo test build setup format format-check clean
+.PHONY: demo test build setup format format-check sanitize fuzz-smoke clean
 
 demo: setup
 	cmake --preset $(PRESET)
@@ -19,6 +19,19 @@ build:
 
 setup:
 	deploy/setup/debian.sh
+
+# The unit tests of the libraries under AddressSanitizer with UBSan, then under ThreadSanitizer.
+sanitize:
+	for preset in asan tsan; do \
+	  cmake --preset $$preset && cmake --build build/$$preset -j$(JOBS) --target unit_tests && \
+	  ctest --preset $$preset -j$(JOBS) || exit 1; \
+	done
+
+# Every libFuzzer target for a few seconds; needs clang (deploy/setup/debian.sh --tools).
+fuzz-smoke:
+	cmake --preset fuzz
+	cmake --build build/fuzz -j$(JOBS) --target fuzz_targets
+	ctest --preset fuzz -j$(JOBS)
 
 format:
 	git ls-files '*.h' '*.cc' '*.cu' '*.cuh' | xargs clang-format -i
