@@ -16,11 +16,9 @@ readonly PACKAGES=(
   # the gRPC edge and its messages
   libgrpc++-dev libgrpc-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev
   # storage, cryptography, HTTP, files people write
-  librocksdb-dev libssl-dev libcurl4-openssl-dev nlohmann-json3-dev libyaml-cpp-dev libcli11-dev libspdlog-dev
-  # matrix products of the trainer
-  libdnnl-dev
+  librocksdb-dev libssl-dev libcurl4-openssl-dev nlohmann-json3-dev libyaml-cpp-dev libcli11-dev
   # tests
-  libgtest-dev libgmock-dev libbenchmark-dev libcpp-httplib-dev
+  libgtest-dev libgmock-dev libcpp-httplib-dev
   # the Python client example; pip only downloads the teacher's wheel
   python3 python3-grpcio python3-protobuf python3-pip
 )

@@ -141,7 +141,9 @@ absl::Status WriteDevEndpoint(const std::string& data_dir, const std::string& en
   return absl::OkStatus();
 }
 
-void RemoveDevEndpoint(const std::string& data_dir) { unlink((data_dir + "/dev/endpoint").c_str()); }
+void RemoveDevEndpoint(const std::string& data_dir) {
+  unlink((data_dir + "/dev/endpoint").c_str());
+}
 
 std::string DefaultDevDataDir() {
   if (const char* state = std::getenv("XDG_STATE_HOME"); state != nullptr && *state != '\0') {

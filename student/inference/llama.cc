@@ -59,7 +59,7 @@ struct Sequence {
   LlamaCache cache;
   int32_t cached = 0;
   Generation generation;
-  std::string bytes;  // of the generated tokens, specials left out
+  std::string bytes;          // of the generated tokens, specials left out
   bool wants_sample = false;  // this step computes its next token
   size_t last_row = 0;        // of this step, when it does
   absl::Status failed;
