@@ -21,7 +21,7 @@ struct TinyLlamaOptions {
   uint32_t ffn_width = 96;
   uint32_t context = 256;
   std::string architecture = "llama";
-  bool broken_weights = false;  // scales so large that the logits overflow
+  bool broken_weights = false;  // scales that are infinite
 };
 
 // Matrices are Q4_1, the embedding Q8_0, norms F32; the vocabulary is the 256 bytes and two special tokens.
@@ -53,9 +53,9 @@ inline std::vector<uint8_t> TinyLlama(const TinyLlamaOptions& options = {}) {
   std::mt19937 random(17);
   const uint16_t ordinary = 0x1c00;  // 1/256
   const auto quantised = [&](uint64_t columns, uint64_t rows, bool q8) {
-    const uint16_t scale = options.broken_weights ? 0x7bff
+    const uint16_t scale = options.broken_weights ? 0x7c00
                            : q8                   ? 0x1800
-                                                  : ordinary;  // 65504; 1/512 for the embedding
+                                                  : ordinary;  // infinity; 1/512 for the embedding
     std::vector<uint8_t> data;
     for (uint64_t block = 0; block < columns * rows / 32; ++block) {
       data.push_back(static_cast<uint8_t>(scale));
