@@ -12,6 +12,7 @@
 #include <span>
 #include <vector>
 
+#include "student/device/device_types.h"
 #include "student/loss/mixed_loss.h"
 #include "student/model/packed_batch.h"
 #include "student/tensor/compute.h"
@@ -47,6 +48,46 @@ struct HeadResult {
 std::vector<HeadResult> HeadLoss(const Compute& compute, HeadMemory* memory, const HeadTensors& tensors,
                                  const PackedBatch& batch, std::span<const std::int32_t> rows,
                                  float ce_weight, double factor, bool want_argmax);
+
+// The device twin works on a chunk of logits that a matrix product has made, so [T, V] never exists. All
+// pointers are to device memory (student/ops/README.md). The arrays are those of a PackedBatch.
+struct DeviceTargets {
+  const std::int32_t* targets;         // [T]
+  const float* weights;                // [T]
+  int teacher_k;                       // 0: the four below are null
+  const std::int32_t* teacher_counts;  // [T]
+  const std::int32_t* teacher_ids;     // [T, teacher_k]
+  const float* teacher_logprobs;       // [T, teacher_k]
+  const float* teacher_tail_logprobs;  // [T]
+};
+
+// Per row of a chunk, in fp64 as TokenLoss.
+struct DeviceTokenLosses {
+  double* cross_entropy;  // [count]
+  double* divergence;     // [count]
+  std::int32_t* argmax;   // [count]: lowest id among the largest logits; null: not wanted
+};
+
+// Floats of working memory for a chunk of `count` rows.
+std::int64_t HeadLossWorkspace(std::int64_t count, int teacher_k);
+
+// rows [count] are the positions of the chunk's rows of logits [count, vocabulary]. Writes losses, and if
+// d_logits [count, vocabulary] is not null, *factor * weights[t] times the gradient. d_logits may be logits
+// itself when T is float, otherwise it lies beside. logits is overwritten in any case: a stored token's place
+// is marked in it. T: float or Bf16. One exponential per logit and pass, against the maximum of the tokens
+// that the teacher did not store; sums in fp32 over a fixed tree, the few values of a row in fp64.
+template <typename T>
+void HeadLoss(Stream stream, float* logits, int vocabulary, const DeviceTargets& targets,
+              const std::int32_t* rows, std::int64_t count, float ce_weight, const double* factor,
+              T* d_logits, const DeviceTokenLosses& losses, float* workspace);
+
+// Sums as in BatchResult, added to by each chunk. In device memory; the caller sets it to zero.
+struct HeadSums {
+  double valid_tokens, teacher_tokens, ce_sum, kl_sum, mixed_sum;
+};
+// Adds the rows of one chunk over a fixed tree.
+void SumHeadLosses(Stream stream, const DeviceTargets& targets, const std::int32_t* rows, std::int64_t count,
+                   float ce_weight, const DeviceTokenLosses& losses, HeadSums* sums);
 
 // The teacher's entries for position t, none if the batch has no teacher.
 TeacherRow TeacherAt(const PackedBatch& batch, std::int64_t t);

@@ -15,6 +15,7 @@
 #include <span>
 #include <vector>
 
+#include "student/device/device_types.h"
 #include "student/tensor/compute.h"
 
 namespace retort::student {
@@ -56,6 +57,47 @@ struct AttentionGradients {
 void AttentionBackward(const Compute& compute, const AttentionShape& shape,
                        std::span<const AttentionSpan> spans, const AttentionTensors& tensors,
                        const AttentionGradients& gradients);
+
+// The device twins (student/ops/README.md): one pack of documents, queries == keys, all pointers to device
+// memory. Online softmax over tiles of 64 keys from the document's first on: a row's bits do not depend on
+// where in the pack its document lies. T: float or Bf16; sums, softmax and log_sum are fp32.
+struct AttentionDocuments {
+  const std::int32_t* starts;       // [count + 1]: 0 first, rows last, strictly increasing
+  const std::int32_t* tile_starts;  // [count + 1], by AttentionTiles
+  int count;
+  std::int64_t rows;
+};
+
+// tile_starts[d] = number of 64-row tiles of the documents before d. Once per batch, for all layers.
+void AttentionTiles(Stream stream, const std::int32_t* starts, int count, std::int32_t* tile_starts);
+
+template <typename T>
+struct DeviceAttention {
+  const T* q;         // [rows, heads * (nope + rope)]
+  const T* kv;        // [rows, heads * (nope + value)]
+  const T* rope_key;  // [rows, rope]
+  T* out;             // [rows, heads * value]
+  float* log_sum;     // [heads, rows]
+};
+template <typename T>
+void Attention(Stream stream, const AttentionShape& shape, const AttentionDocuments& documents,
+               const DeviceAttention<T>& tensors);
+
+template <typename T>
+struct DeviceAttentionGradients {
+  const T* d_out;  // [rows, heads * value]
+  T* d_q;          // [rows, heads * (nope + rope)], overwritten
+  T* d_kv;         // [rows, heads * (nope + value)], overwritten
+  T* d_rope_key;   // [rows, rope], overwritten
+};
+// Floats of working memory.
+std::int64_t AttentionBackwardWorkspace(const AttentionShape& shape, std::int64_t rows);
+// One kernel for queries, one for keys, one for values, each recomputing the scores: nothing is added to by
+// two blocks. The heads' shares of the rope key's gradient are added in head order.
+template <typename T>
+void AttentionBackward(Stream stream, const AttentionShape& shape, const AttentionDocuments& documents,
+                       const DeviceAttention<T>& tensors, const DeviceAttentionGradients<T>& gradients,
+                       float* workspace);
 
 // The truth for one head of one span, any real type; pointers are to the span's first row and the head's
 // first column.

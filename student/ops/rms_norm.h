@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "student/device/device_types.h"
 #include "student/tensor/compute.h"
 
 namespace retort::student {
@@ -20,6 +21,22 @@ void RmsNorm(const Compute& compute, const float* x, std::int64_t x_stride, cons
 void RmsNormBackward(const Compute& compute, const float* x, std::int64_t x_stride, const float* w,
                      const float* r, const float* dy, std::int64_t dy_stride, std::int64_t rows, int n,
                      float* dx, std::int64_t dx_stride, float* dw);
+
+// The device twins (student/ops/README.md). Sums are taken in fp32 over a fixed tree that depends on n alone;
+// results are rounded once, when stored. X, Y, Dy, Dx: float or Bf16, any mixture.
+template <typename X, typename Y>
+void RmsNorm(Stream stream, const X* x, std::int64_t x_stride, const float* w, std::int64_t rows, int n,
+             float epsilon, Y* y, std::int64_t y_stride, float* r);
+
+// Floats of working memory.
+std::int64_t RmsNormBackwardWorkspace(std::int64_t rows, int n);
+
+// dx is added to if `accumulate`, overwritten otherwise. dw [n] is added to: rows in blocks of a fixed size,
+// in order, then the blocks in order.
+template <typename X, typename Dy, typename Dx>
+void RmsNormBackward(Stream stream, const X* x, std::int64_t x_stride, const float* w, const float* r,
+                     const Dy* dy, std::int64_t dy_stride, std::int64_t rows, int n, bool accumulate, Dx* dx,
+                     std::int64_t dx_stride, float* dw, float* workspace);
 
 // The truth, one row, any real type.
 namespace plain {

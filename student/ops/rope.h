@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "student/device/device_types.h"
 #include "student/tensor/compute.h"
 
 namespace retort::student {
@@ -35,6 +36,14 @@ class RopeTable {
 // also the gradient's way.
 void Rope(const Compute& compute, const RopeTable& table, const std::int32_t* positions, std::int64_t rows,
           int vectors, bool backward, float* x, std::int64_t row_stride, std::int64_t vector_stride);
+
+// The device twin (student/ops/README.md). cosines and sines [positions, dim / 2] are those of a RopeTable,
+// in device memory: RopeTable::cosines(0) and sines(0) are the first of positions * dim / 2 floats. Computed
+// in fp32, stored as T: float or Bf16.
+template <typename T>
+void Rope(Stream stream, const float* cosines, const float* sines, int dim, const std::int32_t* positions,
+          std::int64_t rows, int vectors, bool backward, T* x, std::int64_t row_stride,
+          std::int64_t vector_stride);
 
 }  // namespace retort::student
 

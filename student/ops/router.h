@@ -9,8 +9,10 @@
 #ifndef STUDENT_OPS_ROUTER_H_
 #define STUDENT_OPS_ROUTER_H_
 
+#include <cstddef>
 #include <cstdint>
 
+#include "student/device/device_types.h"
 #include "student/tensor/compute.h"
 
 namespace retort::student {
@@ -38,6 +40,29 @@ void RouteBackward(const Compute& compute, const RouterShape& shape, const float
 // If d_logits is not null adds `weight` times its gradient (f held constant) to d_logits [rows, E].
 double BalanceLoss(const RouterShape& shape, const float* scores, std::int64_t rows, double weight,
                    float* d_logits);
+
+// The device twins (student/ops/README.md); fp32, the same tie rule. A NaN counts as smaller than every
+// number, so that K different experts are chosen whatever the scores are.
+void Route(Stream stream, const RouterShape& shape, const float* logits, const float* bias, std::int64_t rows,
+           float* scores, std::int32_t* chosen, float* weights);
+void RouteBackward(Stream stream, const RouterShape& shape, const float* scores, const std::int32_t* chosen,
+                   const float* d_weights, std::int64_t rows, float* d_logits);
+
+// Sums over the documents of a batch, in document order. In device memory; the caller sets it to zero.
+struct BalanceSums {
+  double loss;        // alpha * L
+  double token_loss;  // alpha * L * tokens of the document: what the gradient is the gradient of, over factor
+};
+
+// Bytes of working memory.
+std::size_t BalanceLossWorkspace(const RouterShape& shape, std::int64_t rows, int documents);
+
+// BalanceLoss of every document of a pack at once; document_starts [documents + 1]. Adds to *sums, and, if
+// d_logits is not null, alpha * *factor * (tokens of the document) times the gradient to d_logits [rows, E].
+// factor is in device memory, so that a captured graph can be replayed with another one. Sums in fp64.
+void BalanceLoss(Stream stream, const RouterShape& shape, const float* scores, std::int64_t rows,
+                 const std::int32_t* document_starts, int documents, double alpha, const double* factor,
+                 float* d_logits, BalanceSums* sums, void* workspace);
 
 // One token, float or double.
 template <typename Real>

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "student/device/device_types.h"
 #include "student/tensor/compute.h"
 
 namespace retort::student {
@@ -18,6 +19,13 @@ void Swiglu(const Compute& compute, const float* gate_up, const float* scale, st
 // d_h [rows, n] is the gradient of h. Overwrites d_gate_up [rows, 2n] and, if not null, d_scale [rows].
 void SwigluBackward(const Compute& compute, const float* gate_up, const float* scale, const float* d_h,
                     std::int64_t rows, int n, float* d_gate_up, float* d_scale);
+
+// The device twins (student/ops/README.md). fp32 inside, T stored: float or Bf16.
+template <typename T>
+void Swiglu(Stream stream, const T* gate_up, const float* scale, std::int64_t rows, int n, T* h);
+template <typename T>
+void SwigluBackward(Stream stream, const T* gate_up, const float* scale, const T* d_h, std::int64_t rows,
+                    int n, T* d_gate_up, float* d_scale);
 
 // The truth, one row, any real type.
 namespace plain {

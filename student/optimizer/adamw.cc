@@ -44,6 +44,22 @@ double TreeSum(std::vector<double>* leaves) {
 
 }  // namespace
 
+AdamWPlan PlanAdamW(const ParameterLayout& layout) {
+  AdamWPlan plan;
+  plan.tensor_leaves.push_back(0);
+  for (const int tensor : layout.by_name()) {
+    const ParameterInfo& info = layout.tensors()[tensor];
+    if (!info.trained()) continue;
+    for (std::int64_t first = 0; first < info.size; first += kLeaf) {
+      plan.leaves.push_back({info.offset + first,
+                             static_cast<std::int32_t>(std::min(kLeaf, info.size - first)),
+                             info.decays() ? 1 : 0});
+    }
+    plan.tensor_leaves.push_back(static_cast<std::int32_t>(plan.leaves.size()));
+  }
+  return plan;
+}
+
 double GlobalNorm(const Gradients& gradients, ThreadPool& pool) {
   const ParameterLayout& layout = gradients.layout();
   const std::vector<Piece> pieces = CutTrained(layout, layout.by_name());

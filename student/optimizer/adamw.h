@@ -5,7 +5,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
+#include "student/device/device_types.h"
 #include "student/model/parameters.h"
 #include "student/tensor/isa.h"
 #include "student/threads/thread_pool.h"
@@ -50,6 +52,53 @@ class AdamW {
   ParameterSet first_moment_;
   ParameterSet second_moment_;
 };
+
+// The device twin. Parameters, gradients and moments are allocations of one layout in device memory; the host
+// never waits, so that the count of steps and the outcome live there too.
+struct AdamWLeaf {
+  std::int64_t offset;  // of the leaf's first value in a ParameterSet's storage
+  std::int32_t count;   // 1 .. 4096
+  std::int32_t decays;  // 0 or 1
+};
+
+// All trained tensors in name order, cut into leaves; computed once on the host and copied to the device.
+struct AdamWPlan {
+  std::vector<AdamWLeaf> leaves;
+  std::vector<std::int32_t> tensor_leaves;  // [tensors + 1]: tensor i has leaves tensor_leaves[i] .. [i + 1]
+};
+AdamWPlan PlanAdamW(const ParameterLayout& layout);
+
+// One step's inputs and outcome, in device memory. The host writes the inputs before each step (by a copy on
+// the stream, so that a captured graph can be replayed), steps_taken when a checkpoint is restored, and reads
+// the rest when it reports.
+struct AdamWStep {
+  double learning_rate;     // input
+  double expert_bias_rate;  // input, for UpdateExpertBias
+  std::int64_t steps_taken;
+  double norm;           // outcome: of the gradients before clipping
+  std::int32_t applied;  // outcome: 1, or 0 when the norm was not finite and nothing was changed
+  float gradient_scale, step, root_correction, decay;  // derived: see AdamWCoefficients
+};
+
+struct DeviceAdamW {
+  const AdamWLeaf* leaves;            // of the plan
+  const std::int32_t* tensor_leaves;  // of the plan
+  std::int32_t leaf_count, tensor_count;
+  const float* gradients;
+  float* parameters;  // fp32 masters
+  Bf16* rounded;      // null, or a copy of the parameters with the same offsets, written in the same pass
+  float* first_moment;
+  float* second_moment;
+  double* workspace;  // [leaf_count]
+  AdamWStep* step;
+};
+
+// GlobalNorm into step->norm: the same leaves, tree and order, and so the same bits as on the CPU.
+void GlobalNorm(Stream stream, const DeviceAdamW& tensors);
+
+// After GlobalNorm (of all ranks' gradients): clips, steps every trained tensor and counts the step, or, if
+// step->norm is not finite, clears step->applied and changes nothing else.
+void StepAdamW(Stream stream, const AdamWOptions& options, const DeviceAdamW& tensors);
 
 // Square root of the sum of squares of all trained tensors: each tensor summed in fp64 over a fixed tree of
 // 4,096-value leaves, tensors added in name order.

@@ -8,7 +8,9 @@
 #include <span>
 #include <vector>
 
+#include "student/device/device_types.h"
 #include "student/model/parameters.h"
+#include "student/optimizer/adamw.h"
 
 namespace retort::student {
 
@@ -16,6 +18,11 @@ namespace retort::student {
 // the whole optimiser step: add up BatchResult::expert_counts over its micro-batches. Exactly balanced
 // experts are left alone.
 void UpdateExpertBias(std::span<const std::int64_t> expert_counts, double rate, ParameterSet* parameters);
+
+// The device twin for one layer: loads [experts] and bias [experts] in device memory. Takes the rate from
+// step->expert_bias_rate and does nothing when step->applied is 0: call it after StepAdamW.
+void UpdateExpertBias(Stream stream, const std::int64_t* loads, int experts, const AdamWStep* step,
+                      float* bias);
 
 // Per MoE layer max_e n_e / mean(n) - 1: 0 = perfectly balanced. 0 for a layer that saw no token.
 std::vector<double> LoadImbalance(const ModelConfig& config, std::span<const std::int64_t> expert_counts);
