@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <chrono>
 #include <numeric>
 
 #include "student/loss/head.h"
@@ -39,7 +40,10 @@ class Model::Impl {
                                   const LossOptions& options, double inverse_valid_tokens,
                                   Gradients* gradients) {
     assert(gradients->config() == layout_->config());
+    const auto begun = std::chrono::steady_clock::now();
     Forward(parameters, batch);
+    const double forward_seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
     const std::int64_t size = batch.size() * config_.hidden;
     const std::vector<std::int32_t> rows = ValidRows(batch);
     float* const d_norm = d_norm_.Reserve(size);
@@ -68,6 +72,7 @@ class Model::Impl {
     result.balance = balance.sum;
     result.loss = (result.mixed_sum + balance.token_sum) * inverse_valid_tokens;
     result.expert_counts = Loads();
+    result.forward_seconds = forward_seconds;
     return result;
   }
 

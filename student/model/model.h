@@ -46,6 +46,8 @@ struct BatchResult {
   // What the gradient is the gradient of: mixed_sum * inverse_valid_tokens + balance * (share of the step,
   // see below).
   double loss = 0;
+  // Wall time up to the final norm. The head computes loss and gradient in one pass; it counts as backward.
+  double forward_seconds = 0;
   // Tokens sent to each expert, [moe_layers, experts]: add over all micro-batches of a step, then
   // UpdateExpertBias.
   std::vector<std::int64_t> expert_counts;

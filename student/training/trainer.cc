@@ -254,6 +254,9 @@ absl::StatusOr<TrainedStep> Trainer::Step() {
         Message("step ", run.state.step, " is one that the manifest saves; call Save before the next Step"));
   }
   const auto begun = std::chrono::steady_clock::now();
+  const auto seconds_since = [](std::chrono::steady_clock::time_point since) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - since).count();
+  };
   const bool with_teacher = manifest.cross_entropy_weight < 1;
   const int64_t step_rows = manifest.batch_tokens / manifest.sequence_length;
 
@@ -286,15 +289,23 @@ absl::StatusOr<TrainedStep> Trainer::Step() {
   run.gradients.SetZero();
   std::vector<int64_t> loads;
   TrainedStep result;
+  result.phases.data = seconds_since(begun);
+  const auto gradients_begun = std::chrono::steady_clock::now();
   double loss_sum = 0;
+  double context_sum = 0;
   for (const PackedBatch& batch : batches) {
     const BatchResult part =
         run.model.AccumulateGradients(run.weights, batch, loss, 1.0 / valid, &run.gradients);
     loss_sum += part.mixed_sum;
     result.tokens += batch.size();
+    result.phases.forward += part.forward_seconds;
+    for (const int32_t position : batch.positions) context_sum += position + 1;
     loads.resize(part.expert_counts.size());
     for (size_t i = 0; i < loads.size(); ++i) loads[i] += part.expert_counts[i];
   }
+  result.phases.backward = seconds_since(gradients_begun) - result.phases.forward;
+  const auto optimizer_begun = std::chrono::steady_clock::now();
+  result.average_context = context_sum / static_cast<double>(result.tokens);
   result.loss = loss_sum / valid;
   result.valid_tokens = static_cast<int64_t>(valid);
   const Schedule schedule{manifest.learning_rate, manifest.warmup_steps, manifest.steps,
@@ -310,6 +321,8 @@ absl::StatusOr<TrainedStep> Trainer::Step() {
   }
   UpdateExpertBias(loads, ExpertBiasRate(run.state.step, manifest.steps, manifest.bias_update_rate),
                    &run.weights);
+  result.expert_tokens = std::move(loads);
+  result.phases.optimizer = seconds_since(optimizer_begun);
 
   run.state.step += 1;
   run.state.next_row += step_rows;
@@ -320,7 +333,7 @@ absl::StatusOr<TrainedStep> Trainer::Step() {
   std::snprintf(text, sizeof text, "%.6f", result.loss);
   run.state.loss = text;
   result.step = run.state.step;
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+  result.seconds = seconds_since(begun);
   return result;
 }
 

@@ -42,6 +42,16 @@ struct TrainerOptions {
       log;  // lines for people: a torn checkpoint, split samples; may be empty
 };
 
+// Where the wall time of one step went, in seconds. What a backend cannot tell apart without slowing stays 0
+// and its time is in the phase that surrounds it.
+struct StepPhases {
+  double data = 0;           // choosing rows and packing batches
+  double forward = 0;        // up to the final norm
+  double backward = 0;       // head and loss included
+  double optimizer = 0;      // clipping, AdamW, routing bias
+  double communication = 0;  // waiting for other processes; 0 alone
+};
+
 struct TrainedStep {
   int64_t step = 0;          // after the step, from 1
   double loss = 0;           // nats per valid token, over the whole step
@@ -50,6 +60,9 @@ struct TrainedStep {
   double gradient_norm = 0;  // before clipping
   double learning_rate = 0;
   double seconds = 0;
+  StepPhases phases;
+  double average_context = 0;          // earlier tokens that a token attends to, itself included, on average
+  std::vector<int64_t> expert_tokens;  // sent to each expert in this step, [moe_layers, experts]
 };
 
 struct CheckpointInfo {
