@@ -22,9 +22,7 @@ if(RETORT_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
 endif()
 
 if(RETORT_CUDA)
-  # When no toolkit is in the path: CUDACXX=$(deploy/setup/cuda.sh)/bin/nvcc cmake --preset cuda
-  set(CMAKE_CUDA_ARCHITECTURES 80 90 100)
-  enable_language(CUDA)
+  include(${CMAKE_CURRENT_LIST_DIR}/cuda.cmake)
 endif()
 
 find_package(Threads REQUIRED)
@@ -64,21 +62,45 @@ function(retort_library alias)
   add_library(${alias} ALIAS ${name})
 endfunction()
 
+# retort_device_sources(rms_norm.cu router.cu...)
+# Names this folder's device files. The list is compiled twice: by nvcc into libretort_cuda.so when RETORT_CUDA is on,
+# and as plain C++ by tests/cuda_on_cpu. So a kernel is in both or in neither. Read it with
+#   get_property(files GLOBAL PROPERTY RETORT_DEVICE_SOURCES)   # absolute paths
+function(retort_device_sources)
+  foreach(file IN LISTS ARGN)
+    get_filename_component(path ${file} ABSOLUTE BASE_DIR ${CMAKE_CURRENT_SOURCE_DIR})
+    set_property(GLOBAL APPEND PROPERTY RETORT_DEVICE_SOURCES ${path})
+  endforeach()
+endfunction()
+
 # retort_program(retortd SOURCES main.cc LINK lib...)
 function(retort_program name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_LINK} retort_settings Threads::Threads)
+  target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fPIC>) # as libraries: precompiled headers serve both
+endfunction()
+
+# retort_precompiled(gtest_headers HEADERS <gtest/gtest.h>... LINK GTest::gtest)
+# A target whose headers are parsed once; targets with the same flags take them by
+# target_precompile_headers(… REUSE_FROM gtest_headers).
+function(retort_precompiled name)
+  cmake_parse_arguments(ARG "" "" "HEADERS;LINK" ${ARGN})
+  file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/${name}.cc CONTENT "")
+  add_library(${name} STATIC ${CMAKE_CURRENT_BINARY_DIR}/${name}.cc)
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} retort_settings Threads::Threads)
+  target_precompile_headers(${name} PRIVATE ${ARG_HEADERS})
 endfunction()
 
 # What the sanitizer and the fuzz presets build: `cmake --build … --target unit_tests`.
 add_custom_target(unit_tests)
 add_custom_target(fuzz_targets)
 
-# retort_test(ledger_test SOURCES a_test.cc... LINK lib... [LABELS unit] [TIMEOUT seconds])
-# One GoogleTest executable; each TEST in it is one ctest test. The default label is unit.
+# retort_test(ledger_test SOURCES a_test.cc... LINK lib... [LABELS unit] [TIMEOUT seconds] [PRECOMPILED target])
+# One GoogleTest executable; each TEST in it is one ctest test. The default label is unit. PRECOMPILED names the target
+# whose precompiled headers it takes, by default GoogleTest's.
 function(retort_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LINK;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "" "TIMEOUT;PRECOMPILED" "SOURCES;LINK;LABELS" ${ARGN})
   if(NOT ARG_LABELS)
     set(ARG_LABELS unit)
   endif()
@@ -89,6 +111,14 @@ function(retort_test name)
   include(GoogleTest)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gmock_main GTest::gtest retort_settings Threads::Threads)
+  target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fPIC>)
+  if(NOT ARG_PRECOMPILED)
+    set(ARG_PRECOMPILED gtest_headers)
+    if(NOT TARGET gtest_headers)
+      retort_precompiled(gtest_headers HEADERS <gmock/gmock.h> <gtest/gtest.h> LINK GTest::gmock GTest::gtest)
+    endif()
+  endif()
+  target_precompile_headers(${name} REUSE_FROM ${ARG_PRECOMPILED})
   target_compile_definitions(${name} PRIVATE RETORT_SOURCE_DIR="${RETORT_ROOT}")
   if("unit" IN_LIST ARG_LABELS)
     add_dependencies(unit_tests ${name})
