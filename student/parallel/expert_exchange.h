@@ -1,10 +1,11 @@
 // Carries tokens to the ranks that own their experts, and results back.
 //
-// A rank's slots (student/ops/dispatch.h) are sorted by expert, and each rank owns consecutive experts, so what
-// goes to one owner lies side by side and is sent without a copy of the order. The owner gets rows sorted by
-// (source rank, expert, token) and puts them in the order (expert, source rank, token): one segment per expert
-// for the grouped matrix product, in an order that depends on the routing alone. Results return the same way
-// into the source's slots, so GatherSum and the router's backward pass do not know that anything travelled.
+// A rank's slots (student/ops/dispatch.h) are sorted by expert, and each rank owns consecutive experts, so
+// what goes to one owner lies side by side and is sent without a copy of the order. The owner gets rows
+// sorted by (source rank, expert, token) and puts them in the order (expert, source rank, token): one segment
+// per expert for the grouped matrix product, in an order that depends on the routing alone. Results return
+// the same way into the source's slots, so GatherSum and the router's backward pass do not know that anything
+// travelled.
 //
 //   ExchangePlan plan;
 //   exchange.Plan(dispatch, &plan);                          // once per forward; the backward pass reuses it
@@ -26,8 +27,10 @@ namespace retort::student {
 
 struct ExchangePlan {
   std::vector<Part> sends, receives;  // rows, by rank of the expert group
-  std::vector<std::int32_t> offsets;  // [own experts + 1]: rows of own expert e are offsets[e] .. offsets[e+1]
-  std::vector<std::int32_t> arrival;  // [owned rows]: place of row i, in owned order, among the rows as received
+  std::vector<std::int32_t>
+      offsets;  // [own experts + 1]: rows of own expert e are offsets[e] .. offsets[e+1]
+  std::vector<std::int32_t>
+      arrival;  // [owned rows]: place of row i, in owned order, among the rows as received
 
   std::int64_t sent_rows() const { return sends.empty() ? 0 : sends.back().end; }
   std::int64_t owned_rows() const { return static_cast<std::int64_t>(arrival.size()); }

@@ -2,8 +2,8 @@
 //
 // Every rank takes an equal share of the rows of a step, in rank order. The routed experts are split over
 // `experts` neighbouring ranks (an expert group); tokens travel to the owner of their expert and back. Ranks
-// that own the same experts form a data group: `data` of them, one in each expert group. Everything that is not
-// a routed expert is held by all.
+// that own the same experts form a data group: `data` of them, one in each expert group. Everything that is
+// not a routed expert is held by all.
 //
 //   rank = data_rank * experts + expert_rank
 //
@@ -45,8 +45,8 @@ struct RankPlace {
 
 // The empty string when `layout` can train a model with `experts` routed experts in steps of `rows` rows on
 // `world` processes; otherwise one sentence with the field, the value seen and the value wanted: data and
-// experts at least 1, data * experts = world, world at most kRanksMax, layout.experts divides the experts, and
-// world divides the rows (so that every rank has work of the same size in every step).
+// experts at least 1, data * experts = world, world at most kRanksMax, layout.experts divides the experts,
+// and world divides the rows (so that every rank has work of the same size in every step).
 std::string Validate(const ParallelLayout& layout, int world, int experts, std::int64_t rows);
 
 // The rows [begin, end) of a step of `rows` rows that a rank takes. Consecutive, in rank order, all of one

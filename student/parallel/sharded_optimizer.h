@@ -1,10 +1,9 @@
-// One optimiser step of all ranks: gradients reduced bucket by bucket while the backward pass still runs, each
-// rank steps its own parts with AdamW, the new weights are gathered.
+// One optimiser step of all ranks: gradients reduced bucket by bucket while the backward pass still runs,
+// each rank steps its own parts with AdamW, the new weights are gathered.
 //
 //   ShardedOptimizer optimizer(layout, options, pool, world);
-//   for each micro-batch of this rank's rows: backward; during the last one call LayerDone(i) as each layer is
-//   done
-//   result = optimizer.Step(&weights, &gradients, learning_rate);
+//   for each micro-batch of this rank's rows: backward; during the last one call LayerDone(i) as each layer
+//   is done result = optimizer.Step(&weights, &gradients, learning_rate);
 //
 // Sums over ranks are in rank order and the global norm is summed over parts in a fixed order, so the same
 // layout gives the same bits; another layout gives another rounding. Reductions run on a thread of their own.
@@ -27,8 +26,8 @@ namespace retort::student {
 class ShardedOptimizer {
  public:
   // pool and world must outlive it. Moments start at zero.
-  ShardedOptimizer(std::shared_ptr<const ParameterLayout> layout, const AdamWOptions& options, ThreadPool& pool,
-                   World& world, Isa isa = BestIsa());
+  ShardedOptimizer(std::shared_ptr<const ParameterLayout> layout, const AdamWOptions& options,
+                   ThreadPool& pool, World& world, Isa isa = BestIsa());
   ~ShardedOptimizer();
 
   const ShardPlan& plan() const;

@@ -1,17 +1,19 @@
 // Collectives between processes of one machine, through one piece of POSIX shared memory. No network, no
 // library: the parallel algorithm runs in tests with 2 and 4 processes exactly as it runs on devices.
 //
-//   std::string problem;
-//   auto world = SharedMemoryWorld::Join({.name = "/retort-7f3a", .place = place, .card = card}, &problem);
-//   if (world == nullptr) return problem;      // one sentence, names the rank that is missing or differs
+//   std::string problem; bool retry;
+//   auto world = SharedMemoryWorld::Join({.name = "/retort-7f3a", .place = place, .card = card}, &problem,
+//   &retry); if (world == nullptr) return problem;      // one sentence, names the rank that is missing or
+//   differs
 //
 // Rank 0 makes the memory under its name, the others wait for it; when all have come the name is removed, so
-// nothing is left behind by processes that die later. Each rank holds a lock on a byte of the memory for as long
-// as it lives; the kernel lets go of it when the process ends, however it ends, which is how the others know
-// within half a second. A rank that lives but does not come to a call within `patience` ends the run too.
+// nothing is left behind by processes that die later. Each rank holds a lock on a byte of the memory for as
+// long as it lives; the kernel lets go of it when the process ends, however it ends, which is how the others
+// know within half a second. A rank that lives but does not come to a call within `patience` ends the run
+// too.
 //
-// Data goes through a staging area per rank and group, in pieces; sums are made in rank order by the rank that
-// gets them. A world must not be used across fork().
+// Data goes through a staging area per rank and group, in pieces; sums are made in rank order by the rank
+// that gets them. A world must not be used across fork().
 #ifndef STUDENT_PARALLEL_SHARED_MEMORY_H_
 #define STUDENT_PARALLEL_SHARED_MEMORY_H_
 
@@ -29,7 +31,8 @@ inline constexpr std::size_t kCardBytesMax = 512;
 struct SharedMemoryOptions {
   std::string name;  // "/" and up to 200 letters, digits, '-', '_' or '.'; the same for all ranks of a run
   RankPlace place;
-  // What must be the same on all ranks (binary, manifest, layout), in a form for people. At most kCardBytesMax.
+  // What must be the same on all ranks (binary, manifest, layout), in a form for people. At most
+  // kCardBytesMax.
   std::string card;
   std::chrono::milliseconds join_patience = std::chrono::seconds(60);  // until all ranks have come
   std::chrono::milliseconds patience = std::chrono::minutes(10);       // for a rank that lives, in one call
