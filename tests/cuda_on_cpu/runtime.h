@@ -1,0 +1,108 @@
+// The state behind the CUDA runtime's functions: one per process, guarded by one lock. Internal to the rig.
+#ifndef TESTS_CUDA_ON_CPU_RUNTIME_H_
+#define TESTS_CUDA_ON_CPU_RUNTIME_H_
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <vector>
+
+#include "cuda_runtime_api.h"
+#include "tests/cuda_on_cpu/device_memory.h"
+#include "tests/cuda_on_cpu/rig.h"
+
+namespace retort::cuda_on_cpu {
+
+struct StreamState;
+struct Capture;
+
+// Up to and including operation `number` of a stream.
+struct Point {
+  std::shared_ptr<StreamState> stream;
+  std::uint64_t number = 0;
+};
+
+struct Operation {
+  std::function<void()> run;
+  std::vector<Point> after;  // besides the operation before it in its stream
+};
+
+struct StreamState {
+  int device = 0;
+  bool waits_for_null = true;  // a blocking stream, ordered with the null stream
+  bool is_null = false;
+  std::uint64_t queued = 0;
+  std::uint64_t done = 0;
+  std::deque<Operation> pending;
+  std::shared_ptr<Capture> capture;
+  std::vector<std::size_t> capture_tail;  // nodes that the next one follows
+};
+
+// A graph that is being recorded, or was.
+struct Capture {
+  struct Node {
+    std::function<void()> run;
+    std::vector<std::size_t> after;
+  };
+  std::vector<Node> nodes;
+  std::vector<std::shared_ptr<StreamState>> joined;
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
+  bool valid = true;
+  bool open = true;
+};
+
+struct Runtime {
+  std::mutex lock;  // held while operations run: one launch at a time
+
+  StreamOrder order = StreamOrder::kLate;
+  std::mt19937_64 random;
+  int device_count = 1;
+  cudaError_t device_failure = cudaSuccess;
+  HostWaits waits;
+  std::uint64_t launches = 0;
+  std::size_t graphs = 0;
+  std::size_t events = 0;
+  std::size_t handles = 0;
+
+  std::vector<std::shared_ptr<StreamState>> streams;  // those that exist, in the order of their making; null ones too
+  std::map<int, std::shared_ptr<StreamState>> null_streams;
+  std::vector<std::shared_ptr<Capture>> captures;  // those that are being recorded
+  std::map<const void*, int> dynamic_shared_limits;
+  DeviceMemory memory;
+};
+Runtime& TheRuntime();
+
+// Remembers an error for cudaGetLastError of the calling thread, and returns it.
+cudaError_t Failed(cudaError_t error);
+
+// cudaSuccess, or why no call on the current device can work.
+cudaError_t DeviceError();
+int CurrentDevice();
+
+// The rest expects the lock.
+
+std::shared_ptr<StreamState> StateOf(cudaStream_t stream);  // null for a handle that is not a stream
+
+// Adds work to a stream: recorded when the stream is being captured, done now in eager order, queued otherwise.
+cudaError_t Enqueue(cudaStream_t stream, std::function<void()> run);
+
+void RunUntil(const Point& point);
+void RunAll(int device);          // everything that is queued on a device
+void CountHostWait(bool hidden);  // and, in shuffled order, lets other streams progress
+
+// An error when the call would break a capture that is being recorded (which it then invalidates).
+cudaError_t RefuseDuringCapture();
+
+}  // namespace retort::cuda_on_cpu
+
+struct CUstream_st {
+  std::shared_ptr<retort::cuda_on_cpu::StreamState> state;
+};
+
+#endif  // TESTS_CUDA_ON_CPU_RUNTIME_H_
