@@ -23,14 +23,9 @@
 
 #include "student/device/device_types.h"
 #include "student/parallel/layout.h"
+#include "student/parallel/part.h"
 
 namespace retort::student {
-
-// Elements [begin, end) of an array.
-struct Part {
-  std::int64_t begin = 0, end = 0;
-  std::int64_t size() const { return end - begin; }
-};
 
 class Collectives {
  public:

@@ -1,12 +1,13 @@
 // Which rank keeps the optimiser state of which weights, and in which order gradients are reduced.
 //
-// The storage of a ParameterSet is cut into buckets, one per layer (and one for what lies before and after
-// the layers), in the order in which a backward pass finishes them: last layer first, the embedding at the
-// end. When experts are split over ranks, the routed experts that this rank owns are a second bucket of their
-// layer, reduced over the data group alone; experts of other ranks are in no bucket of this rank. Each bucket
-// is cut into one part per rank of its group; a rank holds both AdamW moments, and steps the weights, of its
-// own parts only (ZeRO stage 1; Rajbhandari et al., arXiv 1910.02054). With data = world and experts = 1 that
-// is all ranks.
+// The storage of a ParameterSet is cut into buckets: for each layer what lies before its routed experts, the
+// routed experts, and what lies behind them; the final norm and an untied head; the embedding. They come in the
+// order in which a backward pass finishes them: last layer first, the embedding at the end. When experts are split
+// over ranks, the bucket of routed experts has those that this rank owns and is reduced over the data group alone;
+// experts of other ranks are in no bucket of this rank.
+//
+// Each bucket is cut into one part per rank of its group. A rank holds both AdamW moments, and steps the weights,
+// of its own parts only (ZeRO stage 1; Rajbhandari et al., arXiv 1910.02054).
 #ifndef STUDENT_PARALLEL_SHARD_PLAN_H_
 #define STUDENT_PARALLEL_SHARD_PLAN_H_
 
@@ -14,30 +15,28 @@
 #include <vector>
 
 #include "student/model/parameters.h"
-#include "student/parallel/collectives.h"
 #include "student/parallel/layout.h"
+#include "student/parallel/part.h"
 
 namespace retort::student {
 
 struct Bucket {
-  // The layer whose backward pass completes it; config.layers: final norm and head (when it is not tied);
-  // -1: the embedding, complete when the whole pass is.
+  // The layer whose backward pass completes it; config.layers: final norm and head (when it is not tied); -1: the
+  // embedding, complete when the whole pass is. What Pass::LayerDone announces.
   int layer = 0;
-  bool routed = false;  // this rank's experts: reduced over World::data(), else over World::all()
-  Part storage;         // floats of ParameterSet::storage()
-  std::vector<Part>
-      parts;  // by rank of the group, relative to the storage's begin of the set; cover `storage`
+  bool routed = false;      // experts split over ranks: reduced over World::data(), else over World::all()
+  Part storage;             // floats of ParameterSet::storage()
+  std::vector<Part> parts;  // by rank of the group; together `storage`
 };
 
 struct ShardPlan {
-  // parts are multiples of 16 floats long, as even as that allows.
+  // Parts are as even as multiples of 16 floats allow.
   static ShardPlan Make(const ParameterLayout& layout, const RankPlace& place);
 
-  std::vector<Bucket> buckets;  // in the order of reduction, the same on all ranks
-  // Own parts, one per bucket, as they lie in the packed moments: own[i] of bucket i begins at offsets[i].
-  std::vector<Part> own;
-  std::vector<std::int64_t> offsets;
-  std::int64_t own_floats = 0;
+  std::vector<Bucket> buckets;  // in the order of reduction; the same number and kinds on all ranks
+  std::vector<Part> own;        // this rank's part of each bucket, in the same order
+  std::int64_t own_floats = 0;  // their sum: the length of each packed moment
+  std::vector<Part> experts;    // storage of this rank's routed experts; empty unless experts are split
 };
 
 }  // namespace retort::student

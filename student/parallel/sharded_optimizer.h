@@ -1,58 +1,65 @@
-// One optimiser step of all ranks: gradients reduced bucket by bucket while the backward pass still runs,
-// each rank steps its own parts with AdamW, the new weights are gathered.
+// One optimiser step of all ranks: gradients are reduced bucket by bucket while the backward pass still runs, each
+// rank steps its own parts with AdamW, the new weights are gathered.
 //
-//   ShardedOptimizer optimizer(layout, options, pool, world);
-//   for each micro-batch of this rank's rows: backward; during the last one call LayerDone(i) as each layer
-//   is done result = optimizer.Step(&weights, &gradients, learning_rate);
+//   ShardedOptimizer optimizer(layout, options, backend, world);
+//   if (!optimizer.Reserve()) ...                    // backend.failure()
+//   for each micro-batch of this rank's rows: backward; in the last one LayerDone(layer) as layers are done
+//   norm = optimizer.Step(tensors, learning_rate);
 //
-// Sums over ranks are in rank order and the global norm is summed over parts in a fixed order, so the same
-// layout gives the same bits; another layout gives another rounding. Reductions run on a thread of their own.
-// Calls are for one thread.
+// Sums over ranks are in rank order and the global norm is added up part by part, rank by rank, so the same layout
+// gives the same bits; another layout rounds otherwise. On the CPU reductions run on a thread of their own, on a
+// device on a stream of their own. Calls are for one thread. Failure as in collectives.h.
 #ifndef STUDENT_PARALLEL_SHARDED_OPTIMIZER_H_
 #define STUDENT_PARALLEL_SHARDED_OPTIMIZER_H_
 
 #include <cstdint>
 #include <memory>
 
+#include "student/device/backend.h"
 #include "student/model/parameters.h"
 #include "student/optimizer/adamw.h"
 #include "student/parallel/collectives.h"
 #include "student/parallel/shard_plan.h"
-#include "student/tensor/isa.h"
-#include "student/threads/thread_pool.h"
 
 namespace retort::student {
 
 class ShardedOptimizer {
  public:
-  // pool and world must outlive it. Moments start at zero.
-  ShardedOptimizer(std::shared_ptr<const ParameterLayout> layout, const AdamWOptions& options,
-                   ThreadPool& pool, World& world, Isa isa = BestIsa());
+  // backend and world must outlive it.
+  ShardedOptimizer(std::shared_ptr<const ParameterLayout> layout, const AdamWOptions& options, Backend& backend,
+                   World& world);
   ~ShardedOptimizer();
+  ShardedOptimizer(const ShardedOptimizer&) = delete;
+  ShardedOptimizer& operator=(const ShardedOptimizer&) = delete;
+
+  // Bytes of backend memory that a rank needs for its moments and for moving state.
+  static std::int64_t BytesNeeded(const ParameterLayout& layout, const RankPlace& place);
+  // Makes that memory; the moments are zero and no step is taken. False when it does not fit.
+  bool Reserve();
 
   const ShardPlan& plan() const;
+  std::int64_t steps_taken() const;
 
-  // Called from the backward pass of the last micro-batch of a step: *gradients of `layer` (as Bucket::layer)
-  // are final on this rank and are not written again. Starts their reduction and returns. Layers come in the
-  // order of the plan; those that were never announced are reduced by Step.
-  void LayerDone(int layer, Gradients* gradients);
+  // To be given to Pass::Backward of the last micro-batch of a step: everything that adds to the gradients of
+  // `layer` (as Bucket::layer) is queued on the backend. Starts their reduction and returns. Layers come in the
+  // order of the plan.
+  void LayerDone(int layer, float* gradients);
 
-  // Waits for the reductions, clips by the global norm over all ranks, steps the own parts of *parameters and
-  // gathers the rest; experts of other ranks are not touched. Returns the norm before clipping. Nothing is
-  // changed and the step is not counted when it is not finite, or when the run has failed (look at
-  // World::failure(); the norm is then NaN). Afterwards *gradients is unspecified.
-  double Step(ParameterSet* parameters, Gradients* gradients, double learning_rate);
+  // tensors: weights, gradients, matrices of the backend; its moments are not read. Reduces what was not announced,
+  // waits, clips by the global norm over all ranks, steps the own parts and gathers the rest; experts of other ranks
+  // are left as they are. Returns the norm before clipping. When it is not finite nothing has changed and the step
+  // is not counted; when the run has failed (World::failure()) it is NaN. Gradients are unspecified afterwards.
+  double Step(const OptimizerTensors& tensors, double learning_rate);
 
-  // State for checkpoints, in the form of one process, so that a checkpoint fits any layout. All ranks call
-  // each.
+  // State in the form of one process, so that a checkpoint fits every layout. All ranks make each call.
   //
-  // Fills `whole`, on rank 0 alone, with the moments and the steps taken; null on other ranks.
-  bool GatherMoments(AdamW* whole);
-  // Completes *weights on rank 0 with the experts that other ranks own. Touches nothing on other ranks.
-  bool GatherWeights(ParameterSet* weights);
-  // Takes the own parts of the moments. Purely local.
-  void Load(const AdamW& whole);
-  void Reset();  // zero moments, no steps
+  // Fills *first and *second on rank 0; null on the others.
+  bool GatherMoments(ParameterSet* first, ParameterSet* second);
+  // Completes `weights` (backend memory) on rank 0 with the experts that other ranks own; the rest of it, and other
+  // ranks, as they are.
+  bool GatherExperts(float* weights);
+  // Gives every rank rank 0's weights (backend memory) and its parts of the moments, which only rank 0 passes.
+  bool Scatter(float* weights, const ParameterSet* first, const ParameterSet* second, std::int64_t steps_taken);
 
  private:
   struct Impl;
