@@ -1,4 +1,3 @@
-#include <cuda_runtime.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -6,33 +5,11 @@
 #include <numeric>
 #include <vector>
 
-#include "tests/cuda_on_cpu/rig.h"
+#include "tests/cuda_on_cpu/on_device.h"
 #include "tests/cuda_on_cpu/test_kernels.h"
 
 namespace retort::cuda_on_cpu {
 namespace {
-
-template <class T>
-class OnDevice {
- public:
-  explicit OnDevice(const std::vector<T>& values) : OnDevice(values.size()) {
-    EXPECT_EQ(cudaMemcpy(pointer_, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice), cudaSuccess);
-  }
-  explicit OnDevice(std::size_t size) : size_(size) {
-    EXPECT_EQ(cudaMalloc(&pointer_, size * sizeof(T)), cudaSuccess);
-  }
-  ~OnDevice() { cudaFree(pointer_); }
-  T* get() const { return pointer_; }
-  std::vector<T> Read() const {
-    std::vector<T> values(size_);
-    EXPECT_EQ(cudaMemcpy(values.data(), pointer_, size_ * sizeof(T), cudaMemcpyDeviceToHost), cudaSuccess);
-    return values;
-  }
-
- private:
-  T* pointer_ = nullptr;
-  std::size_t size_;
-};
 
 TEST(Grid, EveryThreadRunsOnceWithItsIndex) {
   OnDevice<int> out(1000);
