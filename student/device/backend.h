@@ -33,6 +33,7 @@
 #include "student/ops/rope.h"
 #include "student/ops/router.h"
 #include "student/optimizer/adamw.h"
+#include "student/parallel/part.h"
 
 namespace retort::student {
 
@@ -78,6 +79,8 @@ struct PassLimits {
   int documents = 0;           // of a batch
   int teacher_k = 0;
   std::int64_t slots = 0;  // routed rows of one layer; positions * experts_per_token in one process
+
+  bool operator==(const PassLimits&) const = default;
 };
 
 // One matrix product C = A*B or C += A*B in the sense of MatrixProduct (ops/matmul.h), row-major. a and b are
@@ -170,9 +173,14 @@ struct AttentionValues {
   std::int64_t total_queries = 0;
 };
 struct AttentionValueGradients {
-  Values d_out, d_q, d_kv;
-  Values d_rope_key;
-  float* rope_key_shares = nullptr;  // [heads, total_queries, rope], working memory
+  Values d_out, d_q, d_kv, d_rope_key;  // as AttentionGradients
+};
+
+// Per row with loss, in the order of loss_rows.
+struct TokenLosses {
+  double* cross_entropy = nullptr;
+  double* divergence = nullptr;
+  std::int32_t* argmax = nullptr;  // null: not wanted
 };
 
 struct HeadArguments {
@@ -182,20 +190,14 @@ struct HeadArguments {
   float* d_x = nullptr;  // null with d_w: forward only. [T, hidden]: rows with loss are overwritten
   float* d_w = nullptr;  // [vocabulary, hidden], added to
   float ce_weight = 0;
-  double factor = 0;
-  bool want_argmax = false;
-  HeadResult* losses = nullptr;  // [rows], in the order of loss_rows
+  const double* factor = nullptr;
+  TokenLosses losses;
+  HeadSums* sums = nullptr;  // added to
 };
 
-struct AdamWStep {
+// All of one layout.
+struct OptimizerTensors {
   const ParameterLayout* layout = nullptr;
-  AdamWOptions options;
-  double learning_rate = 0;
-  double gradient_norm = 0;  // before clipping, finite
-  std::int64_t step = 1;     // 1 for the first
-  // Part of the storage that is stepped; pointers are to storage offset 0 all the same. first is a multiple of
-  // 16.
-  std::int64_t first = 0, count = 0;
   const float* gradients = nullptr;
   float *weights = nullptr, *first_moment = nullptr, *second_moment = nullptr;
   Bf16* matrices = nullptr;  // bf16 copy of the weights at the same offsets, rewritten; null in fp32
@@ -223,11 +225,10 @@ class Backend {
   virtual void Download(const void* from, std::int64_t bytes, void* host) = 0;
   virtual void Copy(const void* from, std::int64_t bytes, void* to) = 0;
   virtual void Zero(void* memory, std::int64_t bytes) = 0;
-  // Copies the columns [from, from + columns) of each row; strides and columns in floats. Kinds of both sides
-  // as they are.
+  // to[row, i] = from[row, i], i < columns; the types may differ.
   virtual void CopyColumns(Values from, std::int64_t from_stride, Values to, std::int64_t to_stride,
                            std::int64_t rows, int columns) = 0;
-  // fp32 as activations: `from` itself in fp32, otherwise `to`, rounded to nearest even.
+  // fp32 as activations: `from` itself in fp32, otherwise `to`, rounded to nearest, ties to even.
   virtual Values Convert(const float* from, std::int64_t count, Values to) = 0;
   // Whether the backend's memory is the host's.
   virtual bool host_memory() const = 0;
@@ -270,24 +271,35 @@ class Backend {
   // Waits until the offsets are on the host: the one wait inside a step, since the grouped products take their
   // sizes from host memory (docs/decisions/0005-one-wait-per-routed-layer.md).
   virtual void ReadOffsets(const std::int32_t* offsets, std::span<std::int32_t> host) = 0;
-  // d_slot_weights [slots]; d_logits [T, E] overwritten; d_weights [T, K] is working memory.
+  // d_slot_weights [slots] is the gradient of the slots' weights; d_logits [T, E] is overwritten.
   virtual void RouteBackward(const RouterShape& shape, const Routing& routing, const float* d_slot_weights,
-                             std::int64_t tokens, float* d_weights, float* d_logits) = 0;
-  // losses[d] = alpha * L of document d; adds factor * T_d * alpha times its gradient to d_logits.
+                             std::int64_t tokens, float* d_logits) = 0;
+  // Of every document of the batch: adds to *sums, and *factor * T_d * alpha times the gradient to d_logits.
   virtual void BalanceLoss(const RouterShape& shape, const BatchTables& batch, const float* scores,
-                           double alpha, double factor, float* d_logits, double* losses) = 0;
+                           double alpha, const double* factor, float* d_logits, BalanceSums* sums) = 0;
   virtual void GatherSum(const Routing& routing, Values slots, std::int64_t tokens, int per_token, int n,
                          float* y) = 0;
   virtual void HeadLoss(const HeadArguments& arguments, const BatchTables& batch) = 0;
+  // y[i] = x[rows[i]], i < count; rows of n values, dense, of one type.
+  virtual void GatherRows(Values x, const std::int32_t* rows, std::int64_t count, int n, Values y) = 0;
 
-  // The optimiser. Sum of squares of the trained tensors within storage [first, first + count), in fp64, into
-  // *sum.
-  virtual void SquaredNorm(const ParameterLayout& layout, const float* gradients, std::int64_t first,
-                           std::int64_t count, double* sum) = 0;
-  virtual void AdamW(const AdamWStep& step) = 0;
-  // The bf16 copy of storage [first, first + count); nothing in fp32.
-  virtual void RefreshMatrices(const float* weights, std::int64_t first, std::int64_t count,
-                               Bf16* matrices) = 0;
+  // The optimiser. Global norm of the gradients into *norm.
+  virtual void GlobalNorm(const OptimizerTensors& tensors, double* norm) = 0;
+  // Clips by `norm` (finite) and steps every trained tensor; steps_taken counts the ones before.
+  virtual void StepAdamW(const AdamWOptions& options, const OptimizerTensors& tensors, double norm,
+                         double learning_rate, std::int64_t steps_taken) = 0;
+  // The same for one rank of several (student/parallel/shard_plan.h): trained values within `parts` of the
+  // storage alone. Sum of their squares in fp64 into *sum; and the step, with packed moments: those of a part begin
+  // where those of the part before end. `matrices` is not written.
+  virtual void SquaredNorm(const OptimizerTensors& tensors, std::span<const Part> parts, double* sum) = 0;
+  virtual void StepAdamW(const AdamWOptions& options, const OptimizerTensors& tensors,
+                         std::span<const Part> parts, double norm, double learning_rate,
+                         std::int64_t steps_taken) = 0;
+  // Rewrites tensors.matrices from tensors.weights; nothing in fp32.
+  virtual void RoundMatrices(const OptimizerTensors& tensors) = 0;
+  // host_loads [moe_layers, experts] of the whole step (optimizer/expert_bias.h).
+  virtual void UpdateExpertBias(const ParameterLayout& layout, std::span<const std::int64_t> host_loads,
+                                double rate, float* weights) = 0;
 };
 
 }  // namespace retort::student

@@ -12,30 +12,34 @@ namespace retort::student {
 
 // Working memory of one backward pass, shared by all layers.
 struct AttentionMemory {
-  Buffer d_out, d_q, d_kv, d_rope_key, shares, d_query_latent, d_query_down, d_latent, d_kv_down, d_norm;
+  Values dy, d_out, d_q, d_kv, d_rope_key, d_query_down_rounded, d_kv_down_rounded;
+  float *d_query_latent, *d_query_down, *d_latent, *d_kv_down, *d_norm;
+
+  void Plan(const ModelConfig& config, const PassSizes& sizes, Arena* arena);
 };
 
 class AttentionBlock {
  public:
   AttentionBlock(const ParameterLayout& layout, int layer);
 
-  // x, y [T, hidden]. Keeps what Backward needs until the next Forward; x must stay as it is until then.
-  void Forward(const Compute& compute, const ParameterSet& parameters, const RopeTable& rope,
-               const Rows& rows, const float* x, float* y);
-  // The same for rows that follow those in the cache, which it appends to (without changing the cache's
-  // size). positions of rows are absolute; rows.documents is not read.
-  void Extend(const Compute& compute, const ParameterSet& parameters, const RopeTable& rope, const Rows& rows,
-              const float* x, LatentCache* cache, float* y);
+  // What Forward fills and Backward reads.
+  void PlanSaved(const PassSizes& sizes, Arena* arena);
+
+  // x, y [T, hidden]. x must stay as it is until Backward.
+  void Forward(const PassContext& pass, const float* x, float* y);
+  // Fills what Backward reads once more, with the same bits, without making y.
+  void Recompute(const PassContext& pass, const float* x);
+  // The forward pass for rows that follow those in the cache, which it appends to (without changing the cache's
+  // size). Token positions are absolute; the batch's one span sees the keys of the cache too. On the host.
+  void Extend(const PassContext& pass, const float* x, LatentCache* cache, float* y);
   // In: dx = dL/dy. Out: dx = dL/dx. Adds to the gradients of this block's weights.
-  void Backward(const Compute& compute, const ParameterSet& parameters, const RopeTable& rope,
-                const Rows& rows, const float* x, AttentionMemory* memory, float* dx, Gradients* gradients);
+  void Backward(const PassContext& pass, const float* x, const AttentionMemory& memory, float* dx);
 
  private:
-  void Project(const Compute& compute, const ParameterSet& parameters, const RopeTable& rope,
-               const Rows& rows, const float* x);
-  void ProjectOut(const Compute& compute, const ParameterSet& parameters, std::int64_t rows, const float* x,
-                  float* y);
-  AttentionTensors Tensors(std::int64_t rows);
+  void Project(const PassContext& pass, const float* x);
+  void Attend(const PassContext& pass);
+  void ProjectOut(const PassContext& pass, const float* x, float* y);
+  AttentionValues Tensors(const PassContext& pass) const;
 
   const ModelConfig& config_;
   const int layer_;
@@ -47,8 +51,9 @@ class AttentionBlock {
   // Per row: normalised input; query latent before and after its norm; kv_down_ output (latent, rope key);
   // normalised latent; rotated rope key; rotated queries; keys and values; attention output; and the
   // reciprocal roots of the three norms.
-  Buffer norm_, query_latent_, query_normed_, kv_latent_, kv_normed_, rope_key_, q_, kv_, attended_, log_sum_;
-  Buffer norm_r_, query_r_, kv_r_;
+  Values norm_, query_normed_, kv_normed_, rope_key_, q_, kv_, attended_;
+  float *query_latent_ = nullptr, *kv_latent_ = nullptr, *log_sum_ = nullptr;
+  float *norm_r_ = nullptr, *query_r_ = nullptr, *kv_r_ = nullptr;
 };
 
 }  // namespace retort::student

@@ -1,34 +1,51 @@
-// What the blocks of one decoder layer share: where they run, which documents they see, how they find their
-// weights.
+// What the blocks of one decoder layer share: where they run, how large a pass is, how they find their weights.
 #ifndef STUDENT_MODEL_BLOCK_H_
 #define STUDENT_MODEL_BLOCK_H_
 
 #include <cassert>
 #include <cstdint>
-#include <span>
 #include <string>
 
+#include "student/device/backend.h"
+#include "student/model/arena.h"
 #include "student/model/parameters.h"
-#include "student/ops/attention.h"
-#include "student/ops/rope.h"
-#include "student/tensor/compute.h"
 
 namespace retort::student {
 
-// The rows of one pass.
-struct Rows {
-  std::int64_t count;                        // T
-  const std::int32_t* positions;             // [T]
-  std::span<const AttentionSpan> documents;  // cover all rows
+// The largest pass that buffers are planned for.
+struct PassSizes {
+  PassLimits limits;
+  std::int64_t key_rows = 0;  // rows of keys, more than positions when decoding after a cache
+  Element activation = Element::kF32;
+  bool backward = true;    // false: buffers of the forward pass alone
+  bool recompute = false;  // blocks keep nothing from forward to backward, and compute it again
+
+  bool operator==(const PassSizes&) const = default;
 };
 
-// Values of tensor `index` of a set.
-inline const float* Weight(const ParameterSet& parameters, int index) {
-  return parameters.tensor(index).data();
-}
-inline float* Weight(ParameterSet* parameters, int index) {
-  return parameters->tensor(index).data();
-}
+// A student's weights in a backend's memory.
+struct WeightView {
+  const ParameterLayout* layout = nullptr;
+  const float* values = nullptr;   // a storage of the layout
+  const Bf16* matrices = nullptr;  // rounded copy at the same offsets; null when activations are fp32
+  float* gradients = nullptr;      // a storage; null for a forward pass
+
+  const float* Value(int index) const { return values + layout->tensors()[index].offset; }
+  // As matrix products read it.
+  Values Matrix(int index) const {
+    if (matrices == nullptr) return Value(index);
+    return {const_cast<Bf16*>(matrices) + layout->tensors()[index].offset, Element::kBf16};
+  }
+  float* Gradient(int index) const { return gradients + layout->tensors()[index].offset; }
+};
+
+// Of one pass; refers, owns nothing.
+struct PassContext {
+  Backend& backend;
+  const WeightView& weights;
+  const RopeTables& rope;
+  const BatchTables& batch;
+};
 
 // Index of a tensor that the layout is known to have.
 inline int Require(const ParameterLayout& layout, const std::string& name) {

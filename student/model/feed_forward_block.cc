@@ -1,13 +1,29 @@
 #include "student/model/feed_forward_block.h"
 
 #include <algorithm>
+#include <array>
 #include <string>
 
-#include "student/ops/matmul.h"
-#include "student/ops/rms_norm.h"
-#include "student/ops/swiglu.h"
-
 namespace retort::student {
+
+void FeedForwardMemory::Plan(const ModelConfig& c, const PassSizes& sizes, Arena* arena) {
+  const std::int64_t rows = sizes.limits.positions, slots = sizes.limits.slots;
+  const std::int64_t width = std::max(c.dense_layers > 0 ? c.dense_width : 0, c.shared_width());
+  const Element element = sizes.activation;
+  logits = arena->Take<float>(rows * c.experts);
+  norm = element == Element::kF32 ? nullptr : arena->Take<float>(rows * c.hidden);
+  slot_out = arena->Take(element, slots * c.hidden);
+  if (!sizes.backward) return;
+  dy = arena->TakeConverted(element, rows * c.hidden);
+  d_hidden = arena->Take(element, rows * width);
+  d_gate_up = arena->Take(element, rows * 2 * width);
+  d_slot_hidden = arena->Take(element, slots * c.expert_width);
+  d_slot_gate_up = arena->Take(element, slots * 2 * c.expert_width);
+  d_slots = slot_out;  // one belongs to the forward pass, the other to the backward pass
+  slot_scale = arena->Take<float>(slots);
+  d_logits = arena->Take<float>(rows * c.experts);
+  d_norm = arena->Take<float>(rows * c.hidden);
+}
 
 FeedForwardBlock::FeedForwardBlock(const ParameterLayout& layout, int layer)
     : config_(layout.config()), router_shape_{config_.experts,        config_.experts_per_token,
@@ -22,167 +38,177 @@ FeedForwardBlock::FeedForwardBlock(const ParameterLayout& layout, int layer)
   common_ = GatedWeights::Find(layout, name + ".mlp.shared_experts", config_.shared_width());
   router_ = Require(layout, name + ".mlp.gate.weight");
   router_bias_ = Require(layout, name + ".mlp.gate.e_score_correction_bias");
-  for (int e = 0; e < config_.experts; ++e) {
-    experts_.push_back(
-        GatedWeights::Find(layout, name + ".mlp.experts." + std::to_string(e), config_.expert_width));
+  experts_ = config_.experts;
+  host_offsets_.assign(experts_ + 1, 0);
+  const auto expert = [&](int e) {
+    return GatedWeights::Find(layout, name + ".mlp.experts." + std::to_string(e), config_.expert_width);
+  };
+  const auto offset = [&](int index) { return layout.tensors()[index].offset; };
+  first_expert_ = expert(0);
+  expert_stride_ = offset(expert(1).gate_up) - offset(first_expert_.gate_up);
+  for (int e = 0; e < experts_; ++e) {
+    [[maybe_unused]] const GatedWeights weights = expert(e);
+    assert(offset(weights.gate_up) == offset(first_expert_.gate_up) + e * expert_stride_);
+    assert(offset(weights.down) == offset(first_expert_.down) + e * expert_stride_);
   }
 }
 
-void FeedForwardBlock::Forward(const Compute& compute, const ParameterSet& parameters, const Rows& rows,
-                               const float* x, float* y) {
-  const std::int64_t count = rows.count;
-  const int n = static_cast<int>(count), hidden = config_.hidden, per_token = config_.experts_per_token;
-  const int width = common_.width, expert_width = config_.expert_width;
-  float* const norm = norm_.Reserve(count * hidden);
-  RmsNorm(compute, x, hidden, Weight(parameters, post_norm_), count, hidden,
-          static_cast<float>(config_.rms_norm_epsilon), norm, hidden, norm_r_.Reserve(count));
-
-  std::vector<MatrixProduct> up, down;
-  float* const gate_up = gate_up_.Reserve(count * 2 * width);
-  float* const h = hidden_.Reserve(count * width);
-  std::copy_n(x, count * hidden, y);
-  if (routed()) {
-    float* const logits = logits_.Reserve(count * config_.experts);
-    MatMul(compute, LinearForward({norm, hidden}, {Weight(parameters, router_), hidden}, logits,
-                                  config_.experts, n, hidden, config_.experts));
-    chosen_.resize(count * per_token);
-    Route(compute, router_shape_, logits, Weight(parameters, router_bias_), count,
-          scores_.Reserve(count * config_.experts), chosen_.data(), weights_.Reserve(count * per_token));
-    SortByExpert(chosen_.data(), weights_.data(), count, per_token, config_.experts, &dispatch_);
-    const std::int64_t slots = count * per_token;
-    float* const slot_gate_up = slot_gate_up_.Reserve(slots * 2 * expert_width);
-    float* const slot_h = slot_hidden_.Reserve(slots * expert_width);
-    float* const slot_out = slot_out_.Reserve(slots * hidden);
-    for (int e = 0; e < config_.experts; ++e) {
-      const std::int64_t first = dispatch_.offsets[e];
-      const int size = dispatch_.slots(e);
-      if (size == 0) continue;
-      const MatrixView tokens = {norm, hidden, dispatch_.slot_tokens.data() + first};
-      up.push_back(LinearForward(tokens, {Weight(parameters, experts_[e].gate_up), hidden},
-                                 slot_gate_up + first * 2 * expert_width, 2 * expert_width, size, hidden,
-                                 2 * expert_width));
-      down.push_back(LinearForward({slot_h + first * expert_width, expert_width},
-                                   {Weight(parameters, experts_[e].down), expert_width},
-                                   slot_out + first * hidden, hidden, size, expert_width, hidden));
-    }
-  }
-  up.push_back(LinearForward({norm, hidden}, {Weight(parameters, common_.gate_up), hidden}, gate_up,
-                             2 * width, n, hidden, 2 * width));
-  down.push_back(
-      LinearForward({h, width}, {Weight(parameters, common_.down), width}, y, hidden, n, width, hidden));
-  down.back().accumulate = true;
-  MatMul(compute, up);
-  Swiglu(compute, gate_up, nullptr, count, width, h);
-  if (routed()) {
-    Swiglu(compute, slot_gate_up_.data(), dispatch_.slot_weights.data(), count * per_token, expert_width,
-           slot_hidden_.data());
-  }
-  MatMul(compute, down);
-  if (routed()) GatherSum(compute, dispatch_, slot_out_.data(), count, per_token, hidden, y);
+void FeedForwardBlock::PlanSaved(const PassSizes& sizes, Arena* arena) {
+  const std::int64_t rows = sizes.limits.positions, slots = sizes.limits.slots;
+  const Element element = sizes.activation;
+  norm_ = arena->Take(element, rows * config_.hidden);
+  norm_r_ = arena->Take<float>(rows);
+  gate_up_ = arena->Take(element, rows * 2 * common_.width);
+  hidden_ = arena->Take(element, rows * common_.width);
+  if (!routed()) return;
+  routing_.chosen = arena->Take<std::int32_t>(rows * config_.experts_per_token);
+  routing_.scores = arena->Take<float>(rows * experts_);
+  routing_.weights = arena->Take<float>(rows * config_.experts_per_token);
+  routing_.offsets = arena->Take<std::int32_t>(experts_ + 1);
+  routing_.slot_tokens = arena->Take<std::int32_t>(slots);
+  routing_.slot_weights = arena->Take<float>(slots);
+  routing_.token_slots = arena->Take<std::int32_t>(slots);
+  slot_gate_up_ = arena->Take(element, slots * 2 * config_.expert_width);
+  slot_hidden_ = arena->Take(element, slots * config_.expert_width);
 }
 
-void FeedForwardBlock::Backward(const Compute& compute, const ParameterSet& parameters, const Rows& rows,
-                                const float* x, FeedForwardMemory* memory, BalanceTerm* balance, float* dx,
-                                Gradients* gradients) {
-  const std::int64_t count = rows.count;
-  const int n = static_cast<int>(count), hidden = config_.hidden, width = common_.width;
-  float* const d_norm = memory->d_norm.Reserve(count * hidden);
+ExpertProduct FeedForwardBlock::OfExperts(const PassContext& pass, ExpertProduct::Kind kind, bool down, Values x,
+                                          Values y) const {
+  const int index = down ? first_expert_.down : first_expert_.gate_up;
+  const int width = config_.expert_width, hidden = config_.hidden;
+  const bool weight = kind == ExpertProduct::Kind::kWeight;
+  return {kind,
+          x,
+          y,
+          weight ? Values(pass.weights.Gradient(index)) : pass.weights.Matrix(index),
+          expert_stride_,
+          down ? width : hidden,
+          down ? hidden : 2 * width,
+          /*x_by_token=*/!down && kind != ExpertProduct::Kind::kInput,
+          /*y_by_token=*/down && kind != ExpertProduct::Kind::kForward};
+}
+
+const float* FeedForwardBlock::RouterInput(const PassContext& pass, const FeedForwardMemory& memory,
+                                           const float* x) {
+  if (norm_.element == Element::kF32) return norm_.f32();
+  pass.backend.RmsNorm(x, config_.hidden, pass.weights.Value(post_norm_), pass.batch.positions, config_.hidden,
+                       static_cast<float>(config_.rms_norm_epsilon), memory.norm, config_.hidden, norm_r_);
+  return memory.norm;
+}
+
+void FeedForwardBlock::Activate(const PassContext& pass, const FeedForwardMemory& memory, const float* x,
+                                bool first_time) {
+  Backend& backend = pass.backend;
+  const WeightView& w = pass.weights;
+  const std::int64_t rows = pass.batch.positions;
+  const int hidden = config_.hidden, per_token = config_.experts_per_token, width = common_.width;
+  backend.RmsNorm(x, hidden, w.Value(post_norm_), rows, hidden, static_cast<float>(config_.rms_norm_epsilon),
+                  norm_, hidden, norm_r_);
+  const std::array up = {
+      Linear(norm_, hidden, w.Matrix(common_.gate_up), gate_up_, 2 * width, rows, hidden, 2 * width)};
   if (routed()) {
-    BackwardRouted(compute, parameters, rows, memory, balance, dx, d_norm, gradients);
+    backend.MatMul(std::array{Linear(RouterInput(pass, memory, x), hidden, w.Value(router_), memory.logits,
+                                     experts_, rows, hidden, experts_)});
+    backend.Route(router_shape_, memory.logits, w.Value(router_bias_), rows, routing_);
+    if (first_time) backend.ReadOffsets(routing_.offsets, host_offsets_);
+    backend.MatMul(up,
+                   std::array{OfExperts(pass, ExpertProduct::Kind::kForward, false, norm_, slot_gate_up_)},
+                   Slots());
   } else {
-    float* const d_hidden = memory->d_hidden.Reserve(count * width);
-    float* const d_gate_up = memory->d_gate_up.Reserve(count * 2 * width);
-    const MatrixProduct down[] = {
-        LinearBackwardInput({dx, hidden}, {Weight(parameters, common_.down), width}, d_hidden, width, n,
-                            width, hidden, false),
-        LinearBackwardWeight({dx, hidden}, {hidden_.data(), width}, Weight(gradients, common_.down), width, n,
-                             width, hidden)};
-    MatMul(compute, down);
-    SwigluBackward(compute, gate_up_.data(), nullptr, d_hidden, count, width, d_gate_up, nullptr);
-    const MatrixProduct up[] = {
-        LinearBackwardInput({d_gate_up, 2 * width}, {Weight(parameters, common_.gate_up), hidden}, d_norm,
-                            hidden, n, hidden, 2 * width, false),
-        LinearBackwardWeight({d_gate_up, 2 * width}, {norm_.data(), hidden},
-                             Weight(gradients, common_.gate_up), hidden, n, hidden, 2 * width)};
-    MatMul(compute, up);
+    backend.MatMul(up);
   }
-  RmsNormBackward(compute, x, hidden, Weight(parameters, post_norm_), norm_r_.data(), d_norm, hidden, count,
-                  hidden, dx, hidden, Weight(gradients, post_norm_));
+  backend.Swiglu(gate_up_, nullptr, rows, width, hidden_);
+  if (routed()) {
+    backend.Swiglu(slot_gate_up_, routing_.slot_weights, rows * per_token, config_.expert_width, slot_hidden_);
+  }
 }
 
-void FeedForwardBlock::BackwardRouted(const Compute& compute, const ParameterSet& parameters,
-                                      const Rows& rows, FeedForwardMemory* memory, BalanceTerm* balance,
-                                      const float* dy, float* d_norm, Gradients* gradients) {
-  const std::int64_t count = rows.count;
-  const int n = static_cast<int>(count), hidden = config_.hidden, per_token = config_.experts_per_token;
-  const int width = common_.width, expert_width = config_.expert_width, experts = config_.experts;
-  const std::int64_t slots = count * per_token;
-  float* const d_hidden = memory->d_hidden.Reserve(count * width);
-  float* const d_gate_up = memory->d_gate_up.Reserve(count * 2 * width);
-  float* const d_slot_hidden = memory->d_slot_hidden.Reserve(slots * expert_width);
-  float* const d_slot_gate_up = memory->d_slot_gate_up.Reserve(slots * 2 * expert_width);
-  float* const d_slots = memory->d_slots.Reserve(slots * hidden);
-  float* const slot_scale = memory->slot_scale.Reserve(slots);
-
-  // Both backward products of one gated network, over all rows or the tokens of an expert.
-  const auto add_down = [&](const GatedWeights& w, MatrixView d, const float* h, float* d_h, int size,
-                            std::vector<MatrixProduct>* products) {
-    products->push_back(LinearBackwardInput(d, {Weight(parameters, w.down), w.width}, d_h, w.width, size,
-                                            w.width, hidden, false));
-    products->push_back(
-        LinearBackwardWeight(d, {h, w.width}, Weight(gradients, w.down), w.width, size, w.width, hidden));
-  };
-  const auto add_up = [&](const GatedWeights& w, const float* d, MatrixView input, float* d_in, int size,
-                          std::vector<MatrixProduct>* products) {
-    products->push_back(LinearBackwardInput({d, 2 * w.width}, {Weight(parameters, w.gate_up), hidden}, d_in,
-                                            hidden, size, hidden, 2 * w.width, false));
-    products->push_back(LinearBackwardWeight({d, 2 * w.width}, input, Weight(gradients, w.gate_up), hidden,
-                                             size, hidden, 2 * w.width));
-  };
-  std::vector<MatrixProduct> down, up;
-  for (int e = 0; e < experts; ++e) {
-    const std::int64_t first = dispatch_.offsets[e];
-    const int size = dispatch_.slots(e);
-    if (size == 0) continue;
-    const std::int32_t* tokens = dispatch_.slot_tokens.data() + first;
-    add_down(experts_[e], {dy, hidden, tokens}, slot_hidden_.data() + first * expert_width,
-             d_slot_hidden + first * expert_width, size, &down);
-    add_up(experts_[e], d_slot_gate_up + first * 2 * expert_width, {norm_.data(), hidden, tokens},
-           d_slots + first * hidden, size, &up);
+void FeedForwardBlock::Forward(const PassContext& pass, const FeedForwardMemory& memory, const float* x,
+                               float* y) {
+  Activate(pass, memory, x, true);
+  Backend& backend = pass.backend;
+  const std::int64_t rows = pass.batch.positions;
+  const int hidden = config_.hidden, width = common_.width;
+  backend.Copy(x, rows * hidden * static_cast<std::int64_t>(sizeof(float)), y);
+  const std::array down = {
+      Linear(hidden_, width, pass.weights.Matrix(common_.down), y, hidden, rows, width, hidden, true)};
+  if (!routed()) {
+    backend.MatMul(down);
+    return;
   }
-  add_down(common_, {dy, hidden}, hidden_.data(), d_hidden, n, &down);
-  add_up(common_, d_gate_up, {norm_.data(), hidden}, d_norm, n, &up);
+  backend.MatMul(down,
+                 std::array{OfExperts(pass, ExpertProduct::Kind::kForward, true, slot_hidden_, memory.slot_out)},
+                 Slots());
+  backend.GatherSum(routing_, memory.slot_out, rows, config_.experts_per_token, hidden, y);
+}
 
-  MatMul(compute, down);
-  SwigluBackward(compute, gate_up_.data(), nullptr, d_hidden, count, width, d_gate_up, nullptr);
-  SwigluBackward(compute, slot_gate_up_.data(), dispatch_.slot_weights.data(), d_slot_hidden, slots,
-                 expert_width, d_slot_gate_up, slot_scale);
+void FeedForwardBlock::Recompute(const PassContext& pass, const FeedForwardMemory& memory, const float* x) {
+  Activate(pass, memory, x, false);
+}
 
-  float* const d_weights = memory->d_weights.Reserve(slots);
-  float* const d_logits = memory->d_logits.Reserve(count * experts);
-  for (std::int64_t i = 0; i < slots; ++i) d_weights[i] = slot_scale[dispatch_.token_slots[i]];
-  RouteBackward(compute, router_shape_, scores_.data(), chosen_.data(), d_weights, count, d_logits);
-  if (balance->alpha != 0) {
-    for (const AttentionSpan& document : rows.documents) {
-      const std::int64_t offset = document.first_query * experts;
-      const double tokens = static_cast<double>(document.queries);
-      const double loss =
-          balance->alpha * BalanceLoss(router_shape_, scores_.data() + offset, document.queries,
-                                       balance->alpha * balance->factor * tokens, d_logits + offset);
-      balance->sum += loss;
-      balance->token_sum += tokens * loss;
-    }
+void FeedForwardBlock::Backward(const PassContext& pass, const float* x, const FeedForwardMemory& memory,
+                                const BalanceTerm& balance, float* dx) {
+  Backend& backend = pass.backend;
+  const WeightView& w = pass.weights;
+  const std::int64_t rows = pass.batch.positions;
+  const int hidden = config_.hidden, width = common_.width;
+  const Values dy = backend.Convert(dx, rows * hidden, memory.dy);
+  if (routed()) {
+    BackwardRouted(pass, x, memory, balance, dy);
+  } else {
+    backend.MatMul(std::array{
+        LinearInput(dy, hidden, w.Matrix(common_.down), memory.d_hidden, width, rows, width, hidden),
+        LinearWeight(dy, hidden, hidden_, width, w.Gradient(common_.down), rows, width, hidden)});
+    backend.SwigluBackward(gate_up_, nullptr, memory.d_hidden, rows, width, memory.d_gate_up, nullptr);
+    backend.MatMul(std::array{
+        LinearInput(memory.d_gate_up, 2 * width, w.Matrix(common_.gate_up), memory.d_norm, hidden, rows, hidden,
+                    2 * width),
+        LinearWeight(memory.d_gate_up, 2 * width, norm_, hidden, w.Gradient(common_.gate_up), rows, hidden,
+                     2 * width)});
   }
-  up.push_back(LinearBackwardWeight({d_logits, experts}, {norm_.data(), hidden}, Weight(gradients, router_),
-                                    hidden, n, hidden, experts));
-  MatMul(compute, up);
-  MatMul(compute, LinearBackwardInput({d_logits, experts}, {Weight(parameters, router_), hidden}, d_norm,
-                                      hidden, n, hidden, experts, true));
-  GatherSum(compute, dispatch_, d_slots, count, per_token, hidden, d_norm);
+  backend.RmsNormBackward(x, hidden, w.Value(post_norm_), norm_r_, memory.d_norm, hidden, rows, hidden, dx,
+                          hidden, w.Gradient(post_norm_));
+}
+
+void FeedForwardBlock::BackwardRouted(const PassContext& pass, const float* x, const FeedForwardMemory& memory,
+                                      const BalanceTerm& balance, Values dy) {
+  Backend& backend = pass.backend;
+  const WeightView& w = pass.weights;
+  using Kind = ExpertProduct::Kind;
+  const std::int64_t rows = pass.batch.positions, slots = rows * config_.experts_per_token;
+  const int hidden = config_.hidden, width = common_.width;
+  backend.MatMul(
+      std::array{LinearInput(dy, hidden, w.Matrix(common_.down), memory.d_hidden, width, rows, width, hidden),
+                 LinearWeight(dy, hidden, hidden_, width, w.Gradient(common_.down), rows, width, hidden)},
+      std::array{OfExperts(pass, Kind::kInput, true, memory.d_slot_hidden, dy),
+                 OfExperts(pass, Kind::kWeight, true, slot_hidden_, dy)},
+      Slots());
+  backend.SwigluBackward(gate_up_, nullptr, memory.d_hidden, rows, width, memory.d_gate_up, nullptr);
+  backend.SwigluBackward(slot_gate_up_, routing_.slot_weights, memory.d_slot_hidden, slots, config_.expert_width,
+                         memory.d_slot_gate_up, memory.slot_scale);
+
+  backend.RouteBackward(router_shape_, routing_, memory.slot_scale, rows, memory.d_logits);
+  if (balance.alpha != 0) {
+    backend.BalanceLoss(router_shape_, pass.batch, routing_.scores, balance.alpha, balance.factor,
+                        memory.d_logits, balance.sums);
+  }
+  backend.MatMul(
+      std::array{LinearInput(memory.d_gate_up, 2 * width, w.Matrix(common_.gate_up), memory.d_norm, hidden, rows,
+                             hidden, 2 * width),
+                 LinearWeight(memory.d_gate_up, 2 * width, norm_, hidden, w.Gradient(common_.gate_up), rows,
+                              hidden, 2 * width),
+                 LinearWeight(memory.d_logits, experts_, RouterInput(pass, memory, x), hidden,
+                              w.Gradient(router_), rows, hidden, experts_)},
+      std::array{OfExperts(pass, Kind::kInput, false, memory.d_slots, memory.d_slot_gate_up),
+                 OfExperts(pass, Kind::kWeight, false, norm_, memory.d_slot_gate_up)},
+      Slots());
+  backend.MatMul(std::array{LinearInput(memory.d_logits, experts_, w.Value(router_), memory.d_norm, hidden, rows,
+                                        hidden, experts_, true)});
+  backend.GatherSum(routing_, memory.d_slots, rows, config_.experts_per_token, hidden, memory.d_norm);
 }
 
 void FeedForwardBlock::AddLoads(std::int64_t* loads) const {
-  for (int e = 0; e < config_.experts; ++e) loads[e] += dispatch_.slots(e);
+  for (int e = 0; e < experts_; ++e) loads[e] += host_offsets_[e + 1] - host_offsets_[e];
 }
 
 }  // namespace retort::student

@@ -4,58 +4,67 @@
 #define STUDENT_MODEL_FEED_FORWARD_BLOCK_H_
 
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "student/model/block.h"
-#include "student/ops/dispatch.h"
-#include "student/ops/router.h"
 
 namespace retort::student {
 
-// Working memory of one backward pass, shared by all layers.
+// Working memory of one pass, shared by all layers.
 struct FeedForwardMemory {
-  Buffer d_hidden, d_gate_up, d_slot_hidden, d_slot_gate_up, d_slots, slot_scale, d_weights, d_logits, d_norm;
+  float *logits, *norm;  // forward: of the router; norm only where activations are rounded
+  Values slot_out;
+  Values dy, d_hidden, d_gate_up, d_slot_hidden, d_slot_gate_up, d_slots;
+  float *slot_scale, *d_logits, *d_norm;
+
+  void Plan(const ModelConfig& config, const PassSizes& sizes, Arena* arena);
 };
 
-// The balance loss as it enters the backward pass; alpha 0 = off.
+// The balance loss as it enters the backward pass.
 struct BalanceTerm {
-  double alpha = 0;
-  double factor = 0;     // 1 / valid tokens of the step
-  double sum = 0;        // out: alpha * L, added over documents
-  double token_sum = 0;  // out: T_d * alpha * L, added over documents
+  double alpha = 0;                // 0 = off
+  const double* factor = nullptr;  // 1 / valid tokens of the step
+  BalanceSums* sums = nullptr;
 };
 
 class FeedForwardBlock {
  public:
   FeedForwardBlock(const ParameterLayout& layout, int layer);
 
-  bool routed() const { return !experts_.empty(); }
+  bool routed() const { return experts_ > 0; }
   // As AttentionBlock.
-  void Forward(const Compute& compute, const ParameterSet& parameters, const Rows& rows, const float* x,
-               float* y);
-  void Backward(const Compute& compute, const ParameterSet& parameters, const Rows& rows, const float* x,
-                FeedForwardMemory* memory, BalanceTerm* balance, float* dx, Gradients* gradients);
-  // Tokens that the last Forward sent to each expert; routed() only.
+  void PlanSaved(const PassSizes& sizes, Arena* arena);
+  void Forward(const PassContext& pass, const FeedForwardMemory& memory, const float* x, float* y);
+  void Recompute(const PassContext& pass, const FeedForwardMemory& memory, const float* x);
+  void Backward(const PassContext& pass, const float* x, const FeedForwardMemory& memory,
+                const BalanceTerm& balance, float* dx);
+  // Tokens that the last Forward sent to each expert, added; routed() only.
   void AddLoads(std::int64_t* loads) const;
 
  private:
-  void BackwardRouted(const Compute& compute, const ParameterSet& parameters, const Rows& rows,
-                      FeedForwardMemory* memory, BalanceTerm* balance, const float* dy, float* d_norm,
-                      Gradients* gradients);
+  // Everything up to the gated units, which is what Backward reads. first_time: the loads are not known yet.
+  void Activate(const PassContext& pass, const FeedForwardMemory& memory, const float* x, bool first_time);
+  void BackwardRouted(const PassContext& pass, const float* x, const FeedForwardMemory& memory,
+                      const BalanceTerm& balance, Values dy);
+  // The router works in fp32 whatever the activations are.
+  const float* RouterInput(const PassContext& pass, const FeedForwardMemory& memory, const float* x);
+  ExpertProduct OfExperts(const PassContext& pass, ExpertProduct::Kind kind, bool down, Values x, Values y) const;
+  ExpertSlots Slots() const { return {host_offsets_, routing_.slot_tokens}; }
 
   const ModelConfig& config_;
   const RouterShape router_shape_;
   int post_norm_;
   GatedWeights common_;  // the dense network, or the shared experts
   int router_ = -1, router_bias_ = -1;
-  std::vector<GatedWeights> experts_;  // empty in a dense layer
+  GatedWeights first_expert_;
+  std::int64_t expert_stride_ = 0;  // floats from one expert's weights to the next one's
+  int experts_ = 0;                 // 0 in a dense layer
 
-  Buffer norm_, norm_r_, gate_up_, hidden_;  // per row
-  Buffer logits_, scores_, weights_;         // per row: [E], [E], [K]
-  std::vector<std::int32_t> chosen_;         // [T, K]
-  Dispatch dispatch_;
-  Buffer slot_gate_up_, slot_hidden_, slot_out_;  // per slot
+  Values norm_, gate_up_, hidden_;  // per row
+  float* norm_r_ = nullptr;
+  Routing routing_;
+  std::vector<std::int32_t> host_offsets_;  // [E + 1], of the last Forward
+  Values slot_gate_up_, slot_hidden_;       // per slot
 };
 
 }  // namespace retort::student

@@ -24,12 +24,16 @@ void SortByExpert(const std::int32_t* chosen, const float* weights, std::int64_t
 
 void GatherSum(const Compute& compute, const Dispatch& dispatch, const float* slots, std::int64_t tokens,
                int per_token, int n, float* y) {
+  GatherSum(compute, dispatch.token_slots.data(), slots, tokens, per_token, n, y);
+}
+
+void GatherSum(const Compute& compute, const std::int32_t* token_slots, const float* slots, std::int64_t tokens,
+               int per_token, int n, float* y) {
   const RowKernels& kernels = RowKernelsOf(compute.isa);
   ForEachBlock(compute, tokens, 64, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; ++t) {
       for (int k = 0; k < per_token; ++k) {
-        kernels.add(slots + static_cast<std::int64_t>(dispatch.token_slots[t * per_token + k]) * n, n,
-                    y + t * n);
+        kernels.add(slots + static_cast<std::int64_t>(token_slots[t * per_token + k]) * n, n, y + t * n);
       }
     }
   });

@@ -61,14 +61,17 @@ AdamWPlan PlanAdamW(const ParameterLayout& layout) {
 }
 
 double GlobalNorm(const Gradients& gradients, ThreadPool& pool) {
-  const ParameterLayout& layout = gradients.layout();
+  return GlobalNorm(gradients.layout(), gradients.storage().data(), pool);
+}
+
+double GlobalNorm(const ParameterLayout& layout, const float* gradients, ThreadPool& pool) {
   const std::vector<Piece> pieces = CutTrained(layout, layout.by_name());
   std::vector<std::int64_t> first_leaf(pieces.size() + 1, 0);
   for (std::size_t i = 0; i < pieces.size(); ++i)
     first_leaf[i + 1] = first_leaf[i] + (pieces[i].count + kLeaf - 1) / kLeaf;
   std::vector<double> leaves(first_leaf.back());
   pool.Run(static_cast<std::int64_t>(pieces.size()), [&](std::int64_t i, int) {
-    const float* values = gradients.tensor(pieces[i].tensor).data() + pieces[i].first;
+    const float* values = gradients + layout.tensors()[pieces[i].tensor].offset + pieces[i].first;
     for (std::int64_t first = 0, leaf = first_leaf[i]; first < pieces[i].count; first += kLeaf, ++leaf) {
       // Eight sums side by side, so that one addition need not wait for the last; added up in order.
       double sums[8] = {};
@@ -103,31 +106,39 @@ double AdamW::Step(ParameterSet* parameters, const Gradients& gradients, double 
   assert(&parameters->layout() == &layout && &gradients.layout() == &layout);
   const double norm = GlobalNorm(gradients, pool_);
   if (!std::isfinite(norm)) return norm;
+  StepAdamW(options_, layout, gradients.storage().data(), norm, learning_rate, steps_taken_,
+            parameters->storage().data(), first_moment_.storage().data(), second_moment_.storage().data(), pool_,
+            isa_);
   ++steps_taken_;
-  const double steps = static_cast<double>(steps_taken_);
-  const double scale = options_.clip_norm > 0 && norm > options_.clip_norm ? options_.clip_norm / norm : 1.0;
-  const double correction1 = 1 - std::pow(options_.beta1, steps),
-               correction2 = 1 - std::pow(options_.beta2, steps);
+  return norm;
+}
+
+void StepAdamW(const AdamWOptions& options, const ParameterLayout& layout, const float* gradients, double norm,
+               double learning_rate, std::int64_t steps_taken, float* parameters, float* first_moment,
+               float* second_moment, ThreadPool& pool, Isa isa) {
+  const double steps = static_cast<double>(steps_taken + 1);
+  const double scale = options.clip_norm > 0 && norm > options.clip_norm ? options.clip_norm / norm : 1.0;
+  const double correction1 = 1 - std::pow(options.beta1, steps),
+               correction2 = 1 - std::pow(options.beta2, steps);
   std::vector<int> order(layout.tensors().size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int>(i);
   const std::vector<Piece> pieces = CutTrained(layout, order);
-  const RowKernels& kernels = RowKernelsOf(isa_);
-  pool_.Run(static_cast<std::int64_t>(pieces.size()), [&](std::int64_t i, int) {
+  const RowKernels& kernels = RowKernelsOf(isa);
+  pool.Run(static_cast<std::int64_t>(pieces.size()), [&](std::int64_t i, int) {
     const auto [tensor, first, count] = pieces[i];
+    const ParameterInfo& info = layout.tensors()[tensor];
     const AdamWCoefficients coefficients = {
-        .beta1 = static_cast<float>(options_.beta1),
-        .beta2 = static_cast<float>(options_.beta2),
+        .beta1 = static_cast<float>(options.beta1),
+        .beta2 = static_cast<float>(options.beta2),
         .gradient_scale = static_cast<float>(scale),
         .step = static_cast<float>(learning_rate / correction1),
         .root_correction = static_cast<float>(1 / std::sqrt(correction2)),
-        .epsilon = static_cast<float>(options_.epsilon),
-        .decay = layout.tensors()[tensor].decays() ? static_cast<float>(learning_rate * options_.weight_decay)
-                                                   : 0.0f};
-    kernels.adamw(coefficients, gradients.tensor(tensor).data() + first, static_cast<int>(count),
-                  parameters->tensor(tensor).data() + first, first_moment_.tensor(tensor).data() + first,
-                  second_moment_.tensor(tensor).data() + first);
+        .epsilon = static_cast<float>(options.epsilon),
+        .decay = info.decays() ? static_cast<float>(learning_rate * options.weight_decay) : 0.0f};
+    const std::int64_t at = info.offset + first;
+    kernels.adamw(coefficients, gradients + at, static_cast<int>(count), parameters + at, first_moment + at,
+                  second_moment + at);
   });
-  return norm;
 }
 
 }  // namespace retort::student

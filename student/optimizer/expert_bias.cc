@@ -8,13 +8,18 @@
 namespace retort::student {
 
 void UpdateExpertBias(std::span<const std::int64_t> expert_counts, double rate, ParameterSet* parameters) {
-  const ModelConfig& config = parameters->config();
+  UpdateExpertBias(parameters->layout(), expert_counts, rate, parameters->storage().data());
+}
+
+void UpdateExpertBias(const ParameterLayout& layout, std::span<const std::int64_t> expert_counts, double rate,
+                      float* parameters) {
+  const ModelConfig& config = layout.config();
   const std::int64_t experts = config.experts;
   assert(static_cast<std::int64_t>(expert_counts.size()) == config.moe_layers() * experts);
   for (int i = 0; i < config.moe_layers(); ++i) {
-    const int index = parameters->layout().Find("model.layers." + std::to_string(config.dense_layers + i) +
-                                                ".mlp.gate.e_score_correction_bias");
-    const std::span<float> bias = parameters->tensor(index);
+    const int index = layout.Find("model.layers." + std::to_string(config.dense_layers + i) +
+                                  ".mlp.gate.e_score_correction_bias");
+    float* const bias = parameters + layout.tensors()[index].offset;
     const auto counts = expert_counts.subspan(i * experts, experts);
     const std::int64_t total = std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
     for (std::int64_t e = 0; e < experts; ++e) {

@@ -19,6 +19,10 @@ namespace retort::student {
 // experts are left alone.
 void UpdateExpertBias(std::span<const std::int64_t> expert_counts, double rate, ParameterSet* parameters);
 
+// The same over a storage of a layout.
+void UpdateExpertBias(const ParameterLayout& layout, std::span<const std::int64_t> expert_counts, double rate,
+                      float* parameters);
+
 // The device twin for one layer: loads [experts] and bias [experts] in device memory. Takes the rate from
 // step->expert_bias_rate and does nothing when step->applied is 0: call it after StepAdamW.
 void UpdateExpertBias(Stream stream, const std::int64_t* loads, int experts, const AdamWStep* step,

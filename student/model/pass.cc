@@ -1,0 +1,223 @@
+#include "student/model/pass.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace retort::student {
+namespace {
+
+constexpr std::int64_t kFloat = sizeof(float);
+
+}  // namespace
+
+Pass::Pass(std::shared_ptr<const ParameterLayout> layout, Backend* backend)
+    : layout_(std::move(layout)),
+      config_(layout_->config()),
+      backend_(backend),
+      embedding_(Require(*layout_, "model.embed_tokens.weight")),
+      final_norm_(Require(*layout_, "model.norm.weight")),
+      head_(config_.tied_embeddings ? embedding_ : Require(*layout_, "lm_head.weight")),
+      host_rope_(config_.rope_theta, config_.rope_head_dim, config_.context),
+      residuals_(2 * config_.layers + 1) {
+  for (int i = 0; i < config_.layers; ++i) {
+    attention_.push_back(std::make_unique<AttentionBlock>(*layout_, i));
+    feed_forward_.push_back(std::make_unique<FeedForwardBlock>(*layout_, i));
+  }
+  rope_ = {&host_rope_, host_rope_.cosines(0), host_rope_.sines(0)};
+}
+
+Pass::Pass(std::shared_ptr<const ParameterLayout> layout, Backend& backend) : Pass(std::move(layout), &backend) {}
+
+Pass::~Pass() {
+  if (backend_ != nullptr) backend_->Free(memory_);
+}
+
+void Pass::Plan(const PassSizes& sizes, Arena* arena) {
+  const PassLimits& limits = sizes.limits;
+  const std::int64_t rows = limits.positions, size = rows * config_.hidden;
+  batch_memory_ = {.tokens = arena->Take<std::int32_t>(rows),
+                   .positions = arena->Take<std::int32_t>(rows),
+                   .document_starts = arena->Take<std::int32_t>(limits.documents + 1),
+                   .targets = arena->Take<std::int32_t>(rows),
+                   .teacher_counts = arena->Take<std::int32_t>(rows),
+                   .teacher_ids = arena->Take<std::int32_t>(rows * limits.teacher_k),
+                   .loss_rows = arena->Take<std::int32_t>(limits.rows),
+                   .weights = arena->Take<float>(rows),
+                   .teacher_logprobs = arena->Take<float>(rows * limits.teacher_k),
+                   .teacher_tail_logprobs = arena->Take<float>(rows)};
+  rope_cosines_ = arena->Take<float>(RopeFloats());
+  rope_sines_ = arena->Take<float>(RopeFloats());
+  for (float*& residual : residuals_) residual = arena->Take<float>(size);
+  norm_ = arena->Take(sizes.activation, size);
+  norm_r_ = arena->Take<float>(rows);
+  d_norm_ = dx_ = nullptr;
+  if (sizes.backward) {
+    d_norm_ = arena->Take<float>(size);
+    dx_ = arena->Take<float>(size);
+  }
+  losses_ = {arena->Take<double>(limits.rows), arena->Take<double>(limits.rows),
+             arena->Take<std::int32_t>(limits.rows)};
+  // Blocks that are computed again share one place for what they save.
+  const std::int64_t saved = arena->mark();
+  for (int i = 0; i < config_.layers; ++i) {
+    attention_[i]->PlanSaved(sizes, arena);
+    if (sizes.recompute) arena->Rewind(saved);
+    feed_forward_[i]->PlanSaved(sizes, arena);
+    if (sizes.recompute) arena->Rewind(saved);
+  }
+  arena->SkipToEnd();
+  const std::int64_t memory = arena->mark();
+  if (sizes.backward) attention_memory_.Plan(config_, sizes, arena);
+  arena->Rewind(memory);
+  feed_forward_memory_.Plan(config_, sizes, arena);
+}
+
+std::int64_t Pass::BytesNeeded(std::shared_ptr<const ParameterLayout> layout, const PassSizes& sizes) {
+  Pass planned(std::move(layout), nullptr);
+  Arena arena;
+  planned.Plan(sizes, &arena);
+  return arena.bytes();
+}
+
+bool Pass::Reserve(const PassSizes& wanted) {
+  PassSizes sizes = wanted;
+  if (memory_ != nullptr) {
+    const PassLimits& had = reserved_.limits;
+    sizes.limits = {std::max(had.positions, wanted.limits.positions), std::max(had.rows, wanted.limits.rows),
+                    std::max(had.documents, wanted.limits.documents),
+                    std::max(had.teacher_k, wanted.limits.teacher_k), std::max(had.slots, wanted.limits.slots)};
+    sizes.key_rows = std::max(reserved_.key_rows, wanted.key_rows);
+    sizes.backward = reserved_.backward || wanted.backward;
+    if (sizes == reserved_) return true;
+  }
+  assert(sizes.activation == backend_->activation());
+  backend_->Free(memory_);
+  memory_ = nullptr;
+  Arena measured;
+  Plan(sizes, &measured);
+  memory_ = backend_->Allocate(measured.bytes());
+  if (memory_ == nullptr || !backend_->Reserve(config_, sizes.limits)) return false;
+  Arena arena(memory_);
+  Plan(sizes, &arena);
+  reserved_ = sizes;
+  if (!backend_->host_memory()) {
+    backend_->Upload(host_rope_.cosines(0), RopeFloats() * kFloat, rope_cosines_);
+    backend_->Upload(host_rope_.sines(0), RopeFloats() * kFloat, rope_sines_);
+    rope_ = {&host_rope_, rope_cosines_, rope_sines_};
+  }
+  return true;
+}
+
+const BatchTables& Pass::Upload(const PackedBatch& batch) {
+  documents_.clear();
+  for (std::size_t d = 0; d + 1 < batch.document_starts.size(); ++d) {
+    const std::int64_t first = batch.document_starts[d], count = batch.document_starts[d + 1] - first;
+    documents_.push_back({first, count, first, count});
+  }
+  loss_rows_.clear();
+  for (std::int32_t t = 0; t < batch.size(); ++t) {
+    if (batch.weights[t] != 0) loss_rows_.push_back(t);
+  }
+  batch_ = {.host = &batch,
+            .host_documents = documents_,
+            .positions = batch.size(),
+            .rows = static_cast<std::int64_t>(loss_rows_.size()),
+            .host_loss_rows = loss_rows_};
+  [[maybe_unused]] const PassLimits& limits = reserved_.limits;
+  assert(batch_.positions <= limits.positions && batch_.rows <= limits.rows &&
+         static_cast<int>(documents_.size()) <= limits.documents && batch.teacher_k <= limits.teacher_k);
+  // On the host the tables are the batch itself.
+  const auto place = [this](const auto& values, auto* memory) -> decltype(values.data()) {
+    if (backend_->host_memory()) return values.data();
+    if (!values.empty()) {
+      backend_->Upload(values.data(), static_cast<std::int64_t>(values.size() * sizeof(values[0])), memory);
+    }
+    return memory;
+  };
+  const BatchMemory& m = batch_memory_;
+  batch_.tokens = place(batch.tokens, m.tokens);
+  batch_.token_positions = place(batch.positions, m.positions);
+  batch_.document_starts = place(batch.document_starts, m.document_starts);
+  batch_.targets = place(batch.targets, m.targets);
+  batch_.weights = place(batch.weights, m.weights);
+  batch_.loss_rows = place(loss_rows_, m.loss_rows);
+  if (batch.teacher_k > 0) {
+    batch_.teacher_counts = place(batch.teacher_counts, m.teacher_counts);
+    batch_.teacher_ids = place(batch.teacher_ids, m.teacher_ids);
+    batch_.teacher_logprobs = place(batch.teacher_logprobs, m.teacher_logprobs);
+    batch_.teacher_tail_logprobs = place(batch.teacher_tail_logprobs, m.teacher_tail_logprobs);
+  }
+  return batch_;
+}
+
+void Pass::FinalNorm(const WeightView& weights, std::int64_t rows) {
+  backend_->RmsNorm(residuals_.back(), config_.hidden, weights.Value(final_norm_), rows, config_.hidden,
+                    static_cast<float>(config_.rms_norm_epsilon), norm_, config_.hidden, norm_r_);
+}
+
+void Pass::Forward(const WeightView& weights, const BatchTables& batch) {
+  const PassContext pass = Context(weights, batch);
+  backend_->Embed(weights.Value(embedding_), batch, config_.hidden, residuals_[0]);
+  for (int i = 0; i < config_.layers; ++i) {
+    attention_[i]->Forward(pass, residuals_[2 * i], residuals_[2 * i + 1]);
+    feed_forward_[i]->Forward(pass, feed_forward_memory_, residuals_[2 * i + 1], residuals_[2 * i + 2]);
+  }
+  FinalNorm(weights, batch.positions);
+}
+
+void Pass::Extend(const WeightView& weights, const BatchTables& batch, LatentCache* cache) {
+  const PassContext pass = Context(weights, batch);
+  backend_->Embed(weights.Value(embedding_), batch, config_.hidden, residuals_[0]);
+  for (int i = 0; i < config_.layers; ++i) {
+    attention_[i]->Extend(pass, residuals_[2 * i], cache, residuals_[2 * i + 1]);
+    feed_forward_[i]->Forward(pass, feed_forward_memory_, residuals_[2 * i + 1], residuals_[2 * i + 2]);
+  }
+  FinalNorm(weights, batch.positions);
+}
+
+void Pass::Backward(const WeightView& weights, const BatchTables& batch, const LossOptions& options,
+                    const double* factor, PassSums* sums, const LayerDone& done) {
+  assert(reserved_.backward && weights.gradients != nullptr);
+  const PassContext pass = Context(weights, batch);
+  const int hidden = config_.hidden;
+  const std::int64_t bytes = batch.positions * hidden * kFloat;
+  backend_->Zero(d_norm_, bytes);
+  backend_->HeadLoss({norm_, weights.Matrix(head_), config_.vocabulary, hidden, d_norm_, weights.Gradient(head_),
+                      options.ce_weight, factor, {losses_.cross_entropy, losses_.divergence, nullptr}, &sums->head},
+                     batch);
+  backend_->Zero(dx_, bytes);
+  backend_->RmsNormBackward(residuals_.back(), hidden, weights.Value(final_norm_), norm_r_, d_norm_, hidden,
+                            batch.positions, hidden, dx_, hidden, weights.Gradient(final_norm_));
+  if (done) done(config_.layers);
+  const BalanceTerm balance = {options.balance_weight, factor, &sums->balance};
+  for (int i = config_.layers - 1; i >= 0; --i) {
+    const float *const x = residuals_[2 * i], *const y = residuals_[2 * i + 1];
+    if (reserved_.recompute) feed_forward_[i]->Recompute(pass, feed_forward_memory_, y);
+    feed_forward_[i]->Backward(pass, y, feed_forward_memory_, balance, dx_);
+    if (reserved_.recompute) attention_[i]->Recompute(pass, x);
+    attention_[i]->Backward(pass, x, attention_memory_, dx_);
+    if (done) done(i);
+  }
+  backend_->EmbedBackward(batch, dx_, config_.vocabulary, hidden, weights.Gradient(embedding_));
+  if (done) done(-1);
+}
+
+TokenLosses Pass::Measure(const WeightView& weights, const BatchTables& batch, float ce_weight,
+                          const double* factor, PassSums* sums) {
+  backend_->HeadLoss({norm_, weights.Matrix(head_), config_.vocabulary, config_.hidden, nullptr, nullptr,
+                      ce_weight, factor, losses_, &sums->head},
+                     batch);
+  return losses_;
+}
+
+void Pass::AddLoads(std::span<std::int64_t> loads) const {
+  assert(static_cast<int>(loads.size()) == config_.moe_layers() * config_.experts);
+  std::int64_t* next = loads.data();
+  for (const auto& block : feed_forward_) {
+    if (!block->routed()) continue;
+    block->AddLoads(next);
+    next += config_.experts;
+  }
+}
+
+}  // namespace retort::student
