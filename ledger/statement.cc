@@ -119,6 +119,28 @@ void Fields(S& s, V& v) {
   v.Number("excluded_samples", s.excluded_samples, 0);
 }
 
+template <Either<TrainingUsage> S, typename V>
+void Fields(S& s, V& v) {
+  v.Number("attempt", s.attempt, 1);
+  v.Choice("outcome", s.outcome, {"finished", "stopped", "failed", "lost"});
+  v.Number("first_step", s.first_step, 0);
+  v.Number("last_step", s.last_step, 0);
+  v.Number("tokens", s.tokens, 0);
+  v.Text("begun_time", s.begun_time, Form::kTime);
+  v.Text("ended_time", s.ended_time, Form::kTime);
+  v.Text("device", s.device, Form::kName);
+  v.Number("devices", s.devices, 1);
+  v.Text("device_seconds", s.device_seconds, Form::kDecimal);
+  v.Choice("energy_source", s.energy_source, {"none", "rapl", "nvml", "declared"});
+  v.Text("energy_kwh", s.energy_kwh, Form::kDecimalOrEmpty);
+  v.Text("declared_watts", s.declared_watts, Form::kDecimalOrEmpty);
+  v.Text("currency", s.currency, Form::kText);
+  v.Text("price_device_hour", s.price_device_hour, Form::kDecimalOrEmpty);
+  v.Text("price_kwh", s.price_kwh, Form::kDecimalOrEmpty);
+  v.Text("device_cost", s.device_cost, Form::kDecimalOrEmpty);
+  v.Text("energy_cost", s.energy_cost, Form::kDecimalOrEmpty);
+}
+
 template <Either<TrainingStatement> S, typename V>
 void Fields(S& s, V& v) {
   v.Text("project", s.project, Form::kName);
@@ -126,9 +148,11 @@ void Fields(S& s, V& v) {
   v.Text("job", s.job, Form::kName);
   v.Text("job_uid", s.job_uid, Form::kName);
   v.Choice("run", s.run, {"logits", "text_only"});
-  v.Choice("phase", s.phase, {"start", "checkpoint", "finish"});
+  v.Choice("phase", s.phase, {"start", "checkpoint", "finish", "usage"});
   v.Number("dataset_entry", s.dataset_entry, 0);
   v.Text("manifest_sha256", s.manifest_sha256, Form::kDigest);
+  // The phase decides the other members, in reading too: it has been read by now.
+  if (!s.is_milestone()) return v.Object("usage", s.usage);
   v.Number("step", s.step, 0);
   v.Text("checkpoint_digest", s.checkpoint_digest, Form::kDigest);
   v.Text("previous_digest", s.previous_digest, Form::kDigestOrEmpty);
@@ -272,7 +296,10 @@ absl::StatusOr<DatasetStatement> DatasetStatement::Parse(std::string_view json) 
   return internal::ReadStatement<DatasetStatement>(json, "dataset");
 }
 absl::StatusOr<TrainingStatement> TrainingStatement::Parse(std::string_view json) {
-  return internal::ReadStatement<TrainingStatement>(json, "training");
+  absl::StatusOr<TrainingStatement> statement = internal::ReadStatement<TrainingStatement>(json, "training");
+  if (!statement.ok() || statement->is_milestone()) return statement;
+  if (absl::Status status = CheckUsage(statement->usage); !status.ok()) return status;
+  return statement;
 }
 absl::StatusOr<ReleaseStatement> ReleaseStatement::Parse(std::string_view json) {
   return internal::ReadStatement<ReleaseStatement>(json, "release");

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "ledger/usage.h"
 
 namespace retort::ledger {
 
@@ -121,18 +122,24 @@ struct DatasetStatement {
   static absl::StatusOr<DatasetStatement> Parse(std::string_view json);
 };
 
-// One milestone of a training run. Each names the digest before it, so a run is a chain.
+// One milestone of a training run, or what one attempt at it used. Milestones name the digest before them, so
+// a run is a chain; usage entries stand beside it.
 struct TrainingStatement {
   std::string project, request_id, job, job_uid;
   std::string run;              // logits or text_only
-  std::string phase;            // start, checkpoint, finish
+  std::string phase;            // start, checkpoint, finish; or usage
   int64_t dataset_entry = 0;    // index of the DATASET entry
   std::string manifest_sha256;  // of the training manifest, an attachment of the start entry
+  // Of a milestone; not members of a usage statement.
   int64_t step = 0;
   std::string checkpoint_digest;  // of the state after `step` (start: the initial state)
   std::string previous_digest;    // empty at the start
   std::string transcript_digest;  // hash chain over the samples of every step so far
   std::string loss;               // decimal string, empty at the start
+  // Of phase usage; not a member of a milestone. Parse also checks it with CheckUsage.
+  TrainingUsage usage;
+
+  bool is_milestone() const { return phase != "usage"; }
   std::string ToJson() const;
   static absl::StatusOr<TrainingStatement> Parse(std::string_view json);
 };

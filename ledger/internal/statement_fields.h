@@ -56,6 +56,12 @@ class FieldWriter {
       array.push_back(std::move(writer.object_));
     }
   }
+  template <typename Item>
+  void Object(const char* name, const Item& item) {
+    FieldWriter writer;
+    Fields(item, writer);
+    object_[name] = std::move(writer.object_);
+  }
   void Names(const char* name, const std::vector<std::string>& names) { object_[name] = names; }
   // `text` is canonical JSON of an object; it becomes a member, not a string.
   void Embedded(const char* name, const std::string& text);
@@ -100,6 +106,15 @@ class FieldReader {
       }
       items.push_back(std::move(item));
     }
+  }
+  // One object with members of its own.
+  template <typename Item>
+  void Object(const char* name, Item& item) {
+    const nlohmann::json* member = Member(name);
+    if (member == nullptr) return;
+    FieldReader reader(*member, path_ + name + ".");
+    if (reader.status_.ok()) Fields(item, reader);
+    if (absl::Status status = reader.Finish(); !status.ok() && status_.ok()) status_ = std::move(status);
   }
   void Names(const char* name, std::vector<std::string>& names);
   void Embedded(const char* name, std::string& text);

@@ -199,6 +199,34 @@ TrainingStatement MakeTraining(uint64_t dataset_entry, const std::string& phase,
           .loss = phase == "start" ? "" : "1.25"};
 }
 
+TrainingStatement MakeUsage(uint64_t dataset_entry, int64_t attempt) {
+  return {.project = kProject,
+          .request_id = UuidOf("usage " + std::to_string(attempt)),
+          .job = kJob,
+          .job_uid = kJobUid,
+          .run = "logits",
+          .phase = "usage",
+          .dataset_entry = static_cast<int64_t>(dataset_entry),
+          .manifest_sha256 = HexEncode(Sha256(kTrainingManifest)),
+          .usage = {.attempt = attempt,
+                    .outcome = "finished",
+                    .first_step = 0,
+                    .last_step = 2,
+                    .tokens = 256,
+                    .begun_time = "2026-01-02T03:00:00.000000Z",
+                    .ended_time = "2026-01-02T04:30:00.000000Z",
+                    .device = "cpu, 2 threads",
+                    .devices = 1,
+                    .device_seconds = "5400",
+                    .energy_source = "rapl",
+                    .energy_kwh = "0.5",
+                    .currency = "EUR",
+                    .price_device_hour = "2.5",
+                    .price_kwh = "0.3",
+                    .device_cost = "3.75",
+                    .energy_cost = "0.15"}};
+}
+
 AppendRequest SignTraining(const TestKeys& keys, const TrainingStatement& statement) {
   AppendRequest request{.kind = EntryKind::kTraining};
   request.statements = {SignStatement(keys.trainer, StatementType::kTraining, statement.ToJson())};

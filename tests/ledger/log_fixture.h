@@ -65,6 +65,8 @@ AppendRequest MakeDecision(const TestKeys& keys, const std::string& subject, con
                            int number);
 TrainingStatement MakeTraining(uint64_t dataset_entry, const std::string& phase, int64_t step,
                                const std::string& previous_digest);
+// What one attempt of that run used: 90 minutes at 2.5 an hour, and 0.5 kWh at 0.3.
+TrainingStatement MakeUsage(uint64_t dataset_entry, int64_t attempt);
 AppendRequest SignTraining(const TestKeys& keys, const TrainingStatement& statement);
 AppendRequest SignRelease(const TestKeys& keys, const ReleaseStatement& statement);
 

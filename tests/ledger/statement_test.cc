@@ -42,6 +42,7 @@ TEST(StatementTest, EveryTypeRoundTrips) {
       ReviewStatement{kProject, id, 3, digest, "approve", "somebody", "fine", "2026-01-02T03:04:05.000006Z"});
   ExpectRoundTrip(DatasetStatement{kProject, id, "d", kJob, kJobUid, digest, 1, 2, 3});
   ExpectRoundTrip(MakeTraining(4, "finish", 9, digest));
+  ExpectRoundTrip(MakeUsage(4, 2));
   ExpectRoundTrip(ReleaseStatement{kProject,
                                    id,
                                    kJob,

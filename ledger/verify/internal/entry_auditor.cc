@@ -197,13 +197,17 @@ absl::Status EntryAuditor::TakeTraining(uint64_t index, const Entry& entry) {
   const absl::StatusOr<TrainingStatement> training = TrainingStatement::Parse(entry.statements[0].statement);
   if (!training.ok()) return training.status();
   if (absl::Status s = CheckCommon(index, training->project, training->request_id); !s.ok()) return s;
-  ++counts_.milestones;
   TakeAttachment(Where(index, entry.kind), "training manifest", training->manifest_sha256);
   const auto dataset = datasets_.find(static_cast<uint64_t>(training->dataset_entry));
   if (dataset == datasets_.end() || dataset->second.job_uid != training->job_uid) {
     return Wrong("trains on entry " + std::to_string(training->dataset_entry) +
                  ", which is no DATASET of its job");
   }
+  if (!training->is_milestone()) {
+    if (absl::Status s = TakeUsage(*training); !s.ok()) return s;
+    return visitor_.training ? visitor_.training(index, *training) : absl::OkStatus();
+  }
+  ++counts_.milestones;
   const auto [at, fresh] = runs_.try_emplace({training->job_uid, training->run});
   Run& run = at->second;
   if (training->phase == "start") {
@@ -229,6 +233,18 @@ absl::Status EntryAuditor::TakeTraining(uint64_t index, const Entry& entry) {
     finishes_[index] = *training;
   }
   return visitor_.training ? visitor_.training(index, *training) : absl::OkStatus();
+}
+
+// Attempts are numbered without gaps, so an attempt whose cost was left out shows, unless it was the last.
+absl::Status EntryAuditor::TakeUsage(const TrainingStatement& training) {
+  int64_t& attempts = attempts_[{training.job_uid, training.run}];
+  if (training.usage.attempt != attempts + 1) {
+    return Wrong("tells what attempt " + std::to_string(training.usage.attempt) + " used; wanted attempt " +
+                 std::to_string(attempts + 1) + " of its run");
+  }
+  attempts = training.usage.attempt;
+  ++counts_.attempts;
+  return absl::OkStatus();
 }
 
 absl::Status EntryAuditor::TakeRelease(uint64_t index, const Entry& entry) {

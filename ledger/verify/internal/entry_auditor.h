@@ -30,7 +30,7 @@ using AttachmentSource = std::function<std::optional<std::string>(const std::str
 class EntryAuditor {
  public:
   struct Counts {
-    uint64_t signatures = 0, decisions = 0, dataset_samples = 0, milestones = 0, packs = 0;
+    uint64_t signatures = 0, decisions = 0, dataset_samples = 0, milestones = 0, attempts = 0, packs = 0;
   };
 
   EntryAuditor(VerifyingKey log_key, AttachmentSource attachments, const EvidenceVisitor& visitor,
@@ -71,6 +71,7 @@ class EntryAuditor {
   absl::Status TakeReview(uint64_t index, const Entry& entry);
   absl::Status TakeDataset(uint64_t index, const Entry& entry);
   absl::Status TakeTraining(uint64_t index, const Entry& entry);
+  absl::Status TakeUsage(const TrainingStatement& training);
   absl::Status TakeRelease(uint64_t index, const Entry& entry);
   absl::Status TakeKey(uint64_t index, const Entry& entry);
   absl::Status TakeErasure(uint64_t index, const Entry& entry);
@@ -90,7 +91,8 @@ class EntryAuditor {
   std::map<Digest, std::string> later_effects_;            // by subject, of the newest later decision
   std::map<uint64_t, DatasetStatement> datasets_;
   std::map<uint64_t, TrainingStatement> finishes_;
-  std::map<std::pair<std::string, std::string>, Run> runs_;  // by job uid and run
+  std::map<std::pair<std::string, std::string>, Run> runs_;          // by job uid and run
+  std::map<std::pair<std::string, std::string>, int64_t> attempts_;  // so far, by job uid and run
   std::map<uint64_t, ReleaseStatement> releases_;
 };
 

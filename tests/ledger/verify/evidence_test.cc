@@ -273,6 +273,46 @@ TEST_F(EvidenceTest, RunsAreChains) {
       << Verify().Verdict();
 }
 
+TEST_F(EvidenceTest, AttemptsStandBesideTheChain) {
+  Append(SignTraining(keys_, MakeUsage(10, 1)));
+  Append(SignTraining(keys_, MakeUsage(10, 2)));
+  Export(false);
+  std::vector<int64_t> attempts;
+  const EvidenceVisitor visitor{.training = [&](uint64_t, const TrainingStatement& statement) {
+    if (!statement.is_milestone()) attempts.push_back(statement.usage.attempt);
+    return absl::OkStatus();
+  }};
+  const VerifyReport report = Verify(visitor);
+  EXPECT_EQ(report.Verdict(), "VERIFIED");
+  EXPECT_EQ(attempts, (std::vector<int64_t>{1, 2}));
+  const auto counted = [&](std::string_view what) {
+    for (const Checked& checked : report.checked) {
+      if (checked.what.starts_with(what)) return checked.count;
+    }
+    return uint64_t{0};
+  };
+  EXPECT_EQ(counted("milestones of training runs"), 3u);
+  EXPECT_EQ(counted("attempts at training runs"), 2u);
+}
+
+TEST_F(EvidenceTest, AnAttemptLeftOutShows) {
+  Append(SignTraining(keys_, MakeUsage(10, 1)));
+  Append(SignTraining(keys_, MakeUsage(10, 3)));
+  Export(false);
+  EXPECT_EQ(Verify().Verdict(),
+            "FAILED: entry 15 (TRAINING): tells what attempt 3 used; wanted attempt 2 of its run");
+}
+
+TEST_F(EvidenceTest, AttemptsOfEachRunAreCounted) {
+  TrainingStatement other = MakeUsage(10, 1);
+  other.run = "text_only";
+  other.request_id = UuidOf("usage of text_only");
+  Append(SignTraining(keys_, other));
+  Append(SignTraining(keys_, MakeUsage(10, 1)));
+  Export(false);
+  EXPECT_EQ(Verify().Verdict(), "VERIFIED");
+}
+
 TEST_F(EvidenceTest, VisitorErrorsAreFindingsOfTheEntry) {
   Export();
   const EvidenceVisitor visitor{
