@@ -165,6 +165,26 @@ TEST(ShippedPacksTest, EveryRestrictingRuleMatters) {
   }
 }
 
+// "read" is a claim that somebody can check: where the document is, of which day, and where in it each rule
+// stands.
+TEST(ShippedPacksTest, ReadPacksSayWhereEachClauseStands) {
+  int read = 0;
+  for (const LoadedPack& pack : ShippedPacks().packs()) {
+    if (pack.pack().confidence() != v1::Pack::CONFIDENCE_READ) continue;
+    ++read;
+    const std::string& id = pack.pack().id();
+    EXPECT_FALSE(pack.pack().document_date().empty()) << id;
+    if (pack.pack().kind() != v1::Pack::KIND_COMPANY)
+      EXPECT_THAT(pack.pack().source_url(), ::testing::StartsWith("https://")) << id;
+    for (const v1::Rule& rule : pack.pack().rules()) {
+      EXPECT_FALSE(rule.clause().empty()) << id << "/" << rule.id();
+      EXPECT_THAT(rule.clause(), ::testing::Not(::testing::HasSubstr("none"))) << id << "/" << rule.id();
+      EXPECT_FALSE(rule.summary().empty()) << id << "/" << rule.id();
+    }
+  }
+  EXPECT_GE(read, 18);
+}
+
 // docs/formats/policy.md shows a pack; what it shows must load.
 TEST(DocumentationTest, ExamplePackLoads) {
   std::ifstream file(kSource + "/docs/formats/policy.md");
@@ -187,6 +207,17 @@ TEST(DocumentationTest, EveryFactIsListed) {
                            "generated_time", "decided_time", "prompt_licence", "authorisations"}) {
     EXPECT_NE(FindFactType(path), nullptr) << path;
     EXPECT_NE(page.find("`" + std::string(path) + "`"), std::string::npos) << path;
+  }
+}
+
+// The page says what was read for each pack; confidence and date there are those of the pack.
+TEST(DocumentationTest, EveryShippedPackIsBacked) {
+  std::ifstream file(kSource + "/docs/formats/policy.md");
+  const std::string page{std::istreambuf_iterator<char>(file), {}};
+  for (const LoadedPack& pack : ShippedPacks().packs()) {
+    const std::string row = "\n| `" + pack.pack().id() + "` | " + std::string(pack.confidence()) + " | " +
+                            pack.pack().document_date() + " | ";
+    EXPECT_NE(page.find(row), std::string::npos) << row;
   }
 }
 
