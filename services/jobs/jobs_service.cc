@@ -13,6 +13,7 @@
 #include "services/jobs/ask.h"
 #include "services/jobs/preflight.h"
 #include "services/jobs/release.h"
+#include "services/jobs/rendezvous.h"
 #include "services/jobs/request_hash.h"
 #include "services/jobs/request_id.h"
 #include "services/jobs/runner.h"
@@ -98,6 +99,7 @@ struct JobsService::Impl {
   std::atomic<bool> stopping{false};
   std::mutex asking_mutex;
   std::set<StopSignal*> asking;
+  Rendezvous rendezvous;
 
   // The job as clients get it, prompts included.
   absl::Status Fill(v1::Job job, v1::Job* response) const {
@@ -313,6 +315,25 @@ struct JobsService::Impl {
     return absl::OkStatus();
   }
 
+  absl::Status Meet(grpc::ServerContext& context, const v1::ExchangeRendezvousRequest& request,
+                    v1::ExchangeRendezvousResponse* response) {
+    if (auto valid = Validate(request); !valid.ok()) return valid;
+    auto record = store->Read(request.job());
+    if (!record.ok()) return record.status();
+    if (record->job().uid() != request.job_uid()) {
+      return WithReason(absl::NotFoundError(request.job() + " has uid " + record->job().uid() + ", not " +
+                                            request.job_uid()),
+                        NOT_FOUND);
+    }
+    if (record->stage() != v1::JobRecord::STAGE_TRAINING || IsTerminal(record->job().state())) {
+      return WrongState(record->job(), "a job that is training");
+    }
+    auto payload = rendezvous.Exchange(request, [&context] { return context.IsCancelled(); });
+    if (!payload.ok()) return payload.status();
+    response->set_payload(*std::move(payload));
+    return absl::OkStatus();
+  }
+
   // The last piece is sent only when the whole file is what was released.
   absl::Status SendFile(const std::filesystem::path& folder, const ledger::ReleasedFile& file,
                         grpc::ServerWriter<v1::StudentFile>& writer) const {
@@ -383,6 +404,7 @@ absl::Status JobsService::Start() {
 
 void JobsService::Stop(std::chrono::milliseconds grace) {
   impl_->stopping = true;
+  impl_->rendezvous.Stop();
   impl_->store->WakeWatchers();
   impl_->runner->Stop(grace);
   std::lock_guard lock(impl_->asking_mutex);
@@ -424,6 +446,12 @@ grpc::Status JobsService::WatchJob(grpc::ServerContext* context, const v1::Watch
 grpc::Status JobsService::AskTeacher(grpc::ServerContext* context, const v1::AskTeacherRequest* request,
                                      v1::AskTeacherResponse* response) {
   return ToGrpcStatus(impl_->Ask(*context, *request, response));
+}
+
+grpc::Status JobsService::ExchangeRendezvous(grpc::ServerContext* context,
+                                             const v1::ExchangeRendezvousRequest* request,
+                                             v1::ExchangeRendezvousResponse* response) {
+  return ToGrpcStatus(impl_->Meet(*context, *request, response));
 }
 
 grpc::Status JobsService::DownloadStudent(grpc::ServerContext*, const v1::DownloadStudentRequest* request,

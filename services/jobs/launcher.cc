@@ -10,6 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <optional>
+#include <thread>
 #include <utility>
 
 extern char** environ;
@@ -65,8 +68,24 @@ class LineReader {
   std::string line_;
 };
 
+// What the child gets as its environment; points into `added` and environ.
+std::vector<char*> Environment(const std::vector<std::string>& added) {
+  std::vector<char*> all;
+  for (char** inherited = environ; *inherited != nullptr; ++inherited) {
+    const std::string_view variable = *inherited;
+    const bool replaced = std::any_of(added.begin(), added.end(), [&](const std::string& other) {
+      return variable.substr(0, variable.find('=') + 1) == other.substr(0, other.find('=') + 1);
+    });
+    if (!replaced) all.push_back(*inherited);
+  }
+  for (const std::string& variable : added) all.push_back(const_cast<char*>(variable.c_str()));
+  all.push_back(nullptr);
+  return all;
+}
+
 // Between fork and exec only async-signal-safe calls are allowed: other threads may have held any lock.
-[[noreturn]] void BecomeProgram(const char* program, char* const* arguments, int out, int err, pid_t parent) {
+[[noreturn]] void BecomeProgram(const char* program, char* const* arguments, char* const* environment,
+                                int out, int err, pid_t parent) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(kExecFailed);  // the parent went before the line above
   const int null = open("/dev/null", O_RDONLY);
@@ -77,7 +96,7 @@ class LineReader {
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   signal(SIGPIPE, SIG_DFL);
-  execve(program, arguments, environ);
+  execve(program, arguments, environment);
   _exit(kExecFailed);
 }
 
@@ -150,13 +169,53 @@ absl::StatusOr<ProgramEnd> RunProgram(const ProgramRun& run) {
   std::vector<char*> arguments = {const_cast<char*>(run.program.c_str())};
   for (const std::string& argument : run.arguments) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
+  std::vector<char*> environment = Environment(run.environment);
   const pid_t parent = getpid();
   const pid_t child = fork();
   if (child < 0) return absl::UnavailableError(std::string("fork: ") + strerror(errno));
-  if (child == 0) BecomeProgram(run.program.c_str(), arguments.data(), write_end.get(), err.get(), parent);
+  if (child == 0) {
+    BecomeProgram(run.program.c_str(), arguments.data(), environment.data(), write_end.get(), err.get(),
+                  parent);
+  }
   write_end.Close();
   err.Close();
   return Attend(run, child, std::move(read_end));
+}
+
+absl::StatusOr<ProgramEnd> RunRanks(const ProgramRun& run, int world,
+                                    std::chrono::milliseconds others_grace) {
+  using Clock = std::chrono::steady_clock;
+  if (world == 1) return RunProgram(run);
+  std::atomic<Clock::rep> first_failure{0};  // 0: none
+  std::vector<std::optional<absl::StatusOr<ProgramEnd>>> ends(static_cast<size_t>(world));
+  const auto run_rank = [&](int rank) {
+    ProgramRun own = run;
+    own.environment.push_back("RETORT_RANK=" + std::to_string(rank));
+    own.environment.push_back("RETORT_WORLD_SIZE=" + std::to_string(world));
+    own.environment.push_back("RETORT_LOCAL_RANK=" + std::to_string(rank));
+    if (rank != 0) own.on_line = nullptr;
+    own.must_stop = [&] {
+      const Clock::rep failed = first_failure;
+      return (run.must_stop && run.must_stop()) ||
+             (failed != 0 &&
+              Clock::now().time_since_epoch().count() - failed > Clock::duration(others_grace).count());
+    };
+    auto end = RunProgram(own);
+    if (!end.ok() || end->signal != 0 || end->exit_code != 0) {
+      Clock::rep none = 0;
+      first_failure.compare_exchange_strong(none, Clock::now().time_since_epoch().count());
+    }
+    ends[static_cast<size_t>(rank)] = std::move(end);
+  };
+  // Each rank has a thread of its own, which forks it and outlives it (see the head of launcher.h).
+  std::vector<std::thread> others;
+  for (int rank = 1; rank < world; ++rank) others.emplace_back(run_rank, rank);
+  run_rank(0);
+  for (std::thread& other : others) other.join();
+  for (const auto& end : ends) {
+    if (!end->ok() || (*end)->signal != 0 || (*end)->exit_code != 0) return *end;
+  }
+  return *ends[0];
 }
 
 }  // namespace retort::jobs

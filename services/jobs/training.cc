@@ -71,6 +71,11 @@ absl::StatusOr<std::filesystem::path> PrepareRunFolder(const std::filesystem::pa
   return path;
 }
 
+int RanksOf(const v1::JobRecord& record) {
+  const v1::TrainingSpec& training = record.job().spec().training();
+  return std::max(1, training.data_ranks()) * std::max(1, training.expert_ranks());
+}
+
 std::vector<std::string> TrainerArguments(const v1::JobRecord& record, const std::string& run,
                                           const std::filesystem::path& folder, const std::string& log_vkey,
                                           const TrainerProgram& program) {
@@ -96,6 +101,12 @@ std::vector<std::string> TrainerArguments(const v1::JobRecord& record, const std
   add("--run", run);
   add("--threads", std::to_string(record.job().spec().training().threads()));
   if (!program.tokenizer_gguf.empty()) add("--tokenizer", program.tokenizer_gguf);
+  if (RanksOf(record) > 1) {
+    const v1::TrainingSpec& training = record.job().spec().training();
+    add("--data-ranks", std::to_string(std::max(1, training.data_ranks())));
+    add("--expert-ranks", std::to_string(std::max(1, training.expert_ranks())));
+    if (!program.jobs_address.empty()) add("--jobs", program.jobs_address);
+  }
   return arguments;
 }
 

@@ -23,6 +23,7 @@ struct TrainerProgram {
   std::string program;         // path of retort-train
   std::string key_file;        // signing key of the trainer role (ledger/signing.h)
   std::string ledger_address;  // host:port
+  std::string jobs_address;    // host:port of this service, where the ranks of a run meet
   services::TlsPaths tls;      // the client's side towards the ledger
   std::string tokenizer_gguf;  // file whose tokenizer students have; empty means the embedded teacher's
   // Tokenizer of students whose teacher does not report token ids: the embedded one.
@@ -44,7 +45,11 @@ absl::StatusOr<student::TrainingManifest> ManifestOf(const v1::JobRecord& record
 absl::StatusOr<std::filesystem::path> PrepareRunFolder(const std::filesystem::path& folder,
                                                        const student::TrainingManifest& manifest);
 
-// The arguments of retort-train (services/train/README.md). `log_vkey` is the key of the project's log.
+// Processes of each run: data_ranks * expert_ranks of the spec, at least 1.
+int RanksOf(const v1::JobRecord& record);
+
+// The arguments of retort-train (services/train/README.md), the same for every rank. `log_vkey` is the key of
+// the project's log.
 std::vector<std::string> TrainerArguments(const v1::JobRecord& record, const std::string& run,
                                           const std::filesystem::path& folder, const std::string& log_vkey,
                                           const TrainerProgram& program);

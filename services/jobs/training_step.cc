@@ -199,7 +199,7 @@ absl::StatusOr<bool> LaunchOnce(JobContext& job, const v1::JobRecord& record, co
   child.should_stop = [&] { return job.stop().raised(); };
   child.must_stop = [&] { return job.stop().aborted(); };
   child.on_line = [&](std::string_view line) { launch.OnLine(line); };
-  auto end = RunProgram(child);
+  auto end = RunRanks(child, RanksOf(record));
   if (!end.ok()) return Failed("the trainer could not be started: " + std::string(end.status().message()));
   launch.Flush();
   if (launch.finished().has_value() && end->signal == 0 && end->exit_code == 0) {

@@ -1,5 +1,6 @@
 #include "services/jobs/validate.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 #include <string>
@@ -9,6 +10,8 @@
 #include "services/edge/page_token.h"
 #include "services/edge/resource_name.h"
 #include "services/edge/status.h"
+#include "student/model/config.h"
+#include "student/parallel/layout.h"
 
 namespace retort::jobs {
 namespace {
@@ -24,6 +27,7 @@ constexpr uint64_t kSeedMax =
     (uint64_t{1} << 53) - 1;  // statements hold integers that JSON readers keep exactly
 constexpr size_t kStopBytesMax = 64;
 constexpr int kStopsMax = 4;
+constexpr int64_t kRendezvousPayloadBytesMax = 4096;
 
 #define RETURN_IF_ERROR(expression)                                         \
   do {                                                                      \
@@ -121,7 +125,30 @@ absl::Status ValidateTraining(const v1::TrainingSpec& training) {
     return InvalidField("spec.training.seed", std::to_string(training.seed()), "0 to 9007199254740991");
   }
   RETURN_IF_ERROR(InRange("spec.training.threads", int64_t{training.threads()}, 0, 1024));
+  RETURN_IF_ERROR(InRange("spec.training.data_ranks", int64_t{training.data_ranks()}, 0, student::kRanksMax));
+  RETURN_IF_ERROR(
+      InRange("spec.training.expert_ranks", int64_t{training.expert_ranks()}, 0, student::kRanksMax));
   return InRange("spec.training.checkpoint_every", int64_t{training.checkpoint_every()}, 0, training.steps());
+}
+
+// What a layout of ranks asks of the shape and of the rows of a step.
+absl::Status ValidateRanks(const v1::JobSpec& spec) {
+  const v1::TrainingSpec& training = spec.training();
+  const student::ParallelLayout layout = {std::max(1, training.data_ranks()),
+                                          std::max(1, training.expert_ranks())};
+  const student::ModelConfig shape = spec.student().shape() == "unit"   ? student::UnitConfig()
+                                     : spec.student().shape() == "nano" ? student::NanoConfig()
+                                                                        : student::SmallConfig();
+  const std::string problem = student::Validate(layout, layout.world(), shape.experts,
+                                                training.batch_tokens() / training.sequence_length());
+  if (problem.empty()) return absl::OkStatus();
+  return services::WithReason(
+      absl::InvalidArgumentError("spec.training.data_ranks and expert_ranks: " + problem), INVALID_FIELD,
+      {{"field", "spec.training.data_ranks"}});
+}
+
+bool IsSha256(std::string_view hex) {
+  return hex.size() == 64 && hex.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
 absl::Status Matches(std::string_view field, const std::string& value, std::string_view pattern) {
@@ -184,6 +211,7 @@ absl::Status ValidateSpec(const v1::JobSpec& spec) {
   }
   if (spec.has_student()) RETURN_IF_ERROR(ValidateStudent(spec.student()));
   if (spec.has_training()) RETURN_IF_ERROR(ValidateTraining(spec.training()));
+  if (spec.has_student() && spec.has_training()) RETURN_IF_ERROR(ValidateRanks(spec));
   if (spec.has_student() && spec.purpose().has_name() && spec.purpose().name() != spec.student().name()) {
     return InvalidField("spec.purpose.name", spec.purpose().name(), "nothing, or the name of spec.student");
   }
@@ -241,6 +269,38 @@ absl::Status Validate(const v1::AskTeacherRequest& request) {
   }
   if (!request.has_sampling()) return InvalidField("sampling", "nothing", "how the teacher samples");
   return ValidateSampling("sampling", request.sampling());
+}
+
+absl::Status Validate(const v1::ExchangeRendezvousRequest& request) {
+  RETURN_IF_ERROR(Matches("job", request.job(), "projects/*/jobs/*"));
+  if (!ledger::IsUuid(request.job_uid()))
+    return InvalidField("job_uid", request.job_uid(), "a UUID in lower case");
+  if (request.run() != "logits" && request.run() != "text_only") {
+    return InvalidField("run", request.run(), "logits or text_only");
+  }
+  RETURN_IF_ERROR(InRange("data_ranks", int64_t{request.data_ranks()}, 1, student::kRanksMax));
+  RETURN_IF_ERROR(InRange("expert_ranks", int64_t{request.expert_ranks()}, 1, student::kRanksMax));
+  const int64_t world = int64_t{request.data_ranks()} * request.expert_ranks();
+  RETURN_IF_ERROR(InRange("data_ranks * expert_ranks", world, 2, student::kRanksMax));
+  RETURN_IF_ERROR(InRange("rank", int64_t{request.rank()}, 0, world - 1));
+  if (!IsSha256(request.binary_sha256())) {
+    return InvalidField("binary_sha256", request.binary_sha256(), "64 lower-case hex digits");
+  }
+  if (!IsSha256(request.manifest_sha256())) {
+    return InvalidField("manifest_sha256", request.manifest_sha256(), "64 lower-case hex digits");
+  }
+  if (request.transport() != "nccl" && request.transport() != "shared_memory") {
+    return InvalidField("transport", request.transport(), "nccl or shared_memory");
+  }
+  const int64_t payload = static_cast<int64_t>(request.payload().size());
+  if (request.rank() == 0 ? payload < 1 || payload > kRendezvousPayloadBytesMax : payload != 0) {
+    return InvalidField("payload", std::to_string(payload) + " bytes",
+                        request.rank() == 0 ? "1 to 4096 bytes" : "nothing from ranks other than 0");
+  }
+  if (request.patience().nanos() < 0 || request.patience().nanos() > 999'999'999) {
+    return InvalidField("patience.nanos", std::to_string(request.patience().nanos()), "0 to 999999999");
+  }
+  return InRange("patience", request.patience().seconds(), 1, 600);
 }
 
 absl::Status Validate(const v1::DownloadStudentRequest& request) {

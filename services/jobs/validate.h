@@ -32,6 +32,7 @@ absl::Status Validate(const v1::ResumeJobRequest& request);
 absl::Status Validate(const v1::WatchJobRequest& request);
 absl::Status Validate(const v1::AskTeacherRequest& request);
 absl::Status Validate(const v1::DownloadStudentRequest& request);
+absl::Status Validate(const v1::ExchangeRendezvousRequest& request);
 
 // Empty, or 8-4-4-4-12 lower-case hex digits.
 absl::Status ValidateRequestId(std::string_view request_id);

@@ -145,6 +145,7 @@ absl::Status HostedRoles::Impl::OpenJobs(const ServerConfig& config, const std::
       config.trainer_program().empty() ? TrainerBesideThisProgram() : config.trainer_program();
   options.trainer.key_file = config.keys().trainer();
   options.trainer.ledger_address = ledger_address;
+  options.trainer.jobs_address = config.listen();
   options.trainer.tls = tls;
   if (auto s = FillTokenizer(options.trainer); !s.ok()) return s;
   auto opened = jobs::JobsService::Open(std::move(options));

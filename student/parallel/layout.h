@@ -23,7 +23,7 @@
 namespace retort::student {
 
 // Most ranks of one run.
-inline constexpr int kRanksMax = 1024;
+inline constexpr int kRanksMax = 256;
 
 struct ParallelLayout {
   int data = 1;

@@ -26,7 +26,7 @@ using EnvironmentReader = std::function<const char*(const char* name)>;
 
 // The empty string and *result, or one sentence that names the variables, their values and what is wanted: a
 // rank without a size or a size without a rank, a number that is malformed or out of range (rank in
-// [0, size), size in [1, 1024]), or two launchers' variables that disagree. A JOB_COMPLETION_INDEX without
+// [0, size), size in [1, 256]), or two launchers' variables that disagree. A JOB_COMPLETION_INDEX without
 // RETORT_WORLD_SIZE is refused too, since four trainers that each think they are alone would all train.
 std::string ReadRankEnvironment(const EnvironmentReader& environment, RankEnvironment* result);
 

@@ -142,5 +142,38 @@ TEST_F(RunProgramTest, ChildDiesWithItsParent) {
   EXPECT_TRUE(state.empty() || state == "Z") << state;
 }
 
+TEST_F(RunProgramTest, EnvironmentIsAddedAndReplaced) {
+  setenv("RETORT_TEST_VARIABLE", "inherited", 1);
+  ProgramRun run = Run("echo \"$RETORT_TEST_VARIABLE|$RETORT_TEST_OTHER|$HOME\"");
+  run.environment = {"RETORT_TEST_VARIABLE=replaced", "RETORT_TEST_OTHER=added"};
+  ASSERT_TRUE(RunProgram(run).ok());
+  EXPECT_EQ(lines_, (std::vector<std::string>{std::string("replaced|added|") + getenv("HOME")}));
+}
+
+TEST_F(RunProgramTest, RanksKnowTheirPlaceAndRankZeroSpeaks) {
+  ProgramRun run = Run("echo \"$RETORT_RANK of $RETORT_WORLD_SIZE\"; echo \"rank $RETORT_RANK\" >&2");
+  const auto end = RunRanks(run, 3);
+  ASSERT_TRUE(end.ok()) << end.status();
+  EXPECT_EQ(end->Describe(), "exit code 0");
+  EXPECT_EQ(lines_, (std::vector<std::string>{"0 of 3"}));
+  for (const char* line : {"rank 0\n", "rank 1\n", "rank 2\n"})
+    EXPECT_NE(Log().find(line), std::string::npos);
+}
+
+TEST_F(RunProgramTest, OneFailedRankEndsTheOthers) {
+  ProgramRun run = Run("if [ $RETORT_RANK = 1 ]; then kill -9 $$; fi; while :; do sleep 0.01; done");
+  const auto begun = std::chrono::steady_clock::now();
+  const auto end = RunRanks(run, 3, std::chrono::milliseconds(200));
+  ASSERT_TRUE(end.ok()) << end.status();
+  EXPECT_EQ(end->signal, SIGKILL);  // rank 0, which would have gone on for ever
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(10));
+}
+
+TEST_F(RunProgramTest, FailureOfAnotherRankIsTheRunsFailure) {
+  const auto end = RunRanks(Run("if [ $RETORT_RANK = 2 ]; then exit 7; fi"), 3);
+  ASSERT_TRUE(end.ok()) << end.status();
+  EXPECT_EQ(end->Describe(), "exit code 7");
+}
+
 }  // namespace
 }  // namespace retort::jobs

@@ -54,6 +54,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadSpec{"spec.purpose.name", [](Spec& s) { s.mutable_purpose()->set_name("Other"); }},
         BadSpec{"spec.prompt_licence", [](Spec& s) { s.set_prompt_licence(std::string(257, 'x')); }},
         BadSpec{"spec.authorisations", [](Spec& s) { s.add_authorisations(""); }},
+        BadSpec{"spec.training.data_ranks", [](Spec& s) { s.mutable_training()->set_data_ranks(257); }},
+        BadSpec{"spec.training.expert_ranks", [](Spec& s) { s.mutable_training()->set_expert_ranks(-1); }},
+        BadSpec{"spec.training.data_ranks", [](Spec& s) { s.mutable_training()->set_expert_ranks(3); }},
+        BadSpec{"spec.training.data_ranks", [](Spec& s) { s.mutable_training()->set_data_ranks(251); }},
         BadSpec{"spec.prompts_file", [](Spec& s) { s.set_prompts_file("prompts.yaml"); }},
         BadSpec{"spec.prompts", [](Spec& s) { s.clear_prompts(); }},
         BadSpec{"spec.prompts",
@@ -149,6 +153,58 @@ TEST(ValidateRequestTest, ChecksQuestions) {
   EXPECT_TRUE(Validate(ask).ok());
   ask.mutable_messages(0)->set_content(std::string(256 * 1024 + 1, 'x'));
   EXPECT_EQ(services::MetadataOf(Validate(ask))["field"], "messages");
+}
+
+v1::ExchangeRendezvousRequest ExampleRendezvous() {
+  v1::ExchangeRendezvousRequest request;
+  request.set_job("projects/p/jobs/example");
+  request.set_job_uid("6f1d7a6e-3b1c-4b8e-9a52-0c6a3f1c9d10");
+  request.set_run("logits");
+  request.set_rank(1);
+  request.set_data_ranks(2);
+  request.set_expert_ranks(2);
+  request.set_binary_sha256(std::string(64, 'a'));
+  request.set_manifest_sha256(std::string(64, 'b'));
+  request.set_transport("nccl");
+  request.mutable_patience()->set_seconds(5);
+  return request;
+}
+
+TEST(ValidateRendezvousTest, AcceptsTheExample) {
+  EXPECT_TRUE(Validate(ExampleRendezvous()).ok());
+  v1::ExchangeRendezvousRequest first = ExampleRendezvous();
+  first.set_rank(0);
+  first.set_payload(std::string(128, 'i'));
+  EXPECT_TRUE(Validate(first).ok());
+}
+
+TEST(ValidateRendezvousTest, NamesEveryField) {
+  using Request = v1::ExchangeRendezvousRequest;
+  const struct {
+    const char* field;
+    std::function<void(Request&)> spoil;
+  } bad[] = {{"job", [](Request& r) { r.set_job("jobs/x"); }},
+             {"job_uid", [](Request& r) { r.set_job_uid("x"); }},
+             {"run", [](Request& r) { r.set_run("other"); }},
+             {"data_ranks", [](Request& r) { r.set_data_ranks(0); }},
+             {"expert_ranks", [](Request& r) { r.set_expert_ranks(257); }},
+             {"data_ranks * expert_ranks", [](Request& r) { r.set_data_ranks(200); }},
+             {"rank", [](Request& r) { r.set_rank(4); }},
+             {"rank", [](Request& r) { r.set_rank(-1); }},
+             {"binary_sha256", [](Request& r) { r.set_binary_sha256("A"); }},
+             {"manifest_sha256", [](Request& r) { r.set_manifest_sha256(std::string(64, 'G')); }},
+             {"transport", [](Request& r) { r.set_transport("mpi"); }},
+             {"payload", [](Request& r) { r.set_payload("x"); }},
+             {"payload", [](Request& r) { r.set_rank(0); }},
+             {"patience", [](Request& r) { r.mutable_patience()->set_seconds(601); }},
+             {"patience.nanos", [](Request& r) { r.mutable_patience()->set_nanos(-1); }}};
+  for (const auto& [field, spoil] : bad) {
+    Request request = ExampleRendezvous();
+    spoil(request);
+    const absl::Status status = Validate(request);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << field;
+    EXPECT_EQ(services::MetadataOf(status)["field"], field) << status;
+  }
 }
 
 }  // namespace

@@ -28,11 +28,11 @@ TEST(LayoutTest, WhatFitsIsAccepted) {
 }
 
 TEST(LayoutTest, EveryMisfitIsNamed) {
-  EXPECT_THAT(Validate({0, 1}, 1, 8, 4), HasSubstr("data ranks: 0; wanted 1 to 1024"));
-  EXPECT_THAT(Validate({1, -3}, 1, 8, 4), HasSubstr("expert ranks: -3; wanted 1 to 1024"));
+  EXPECT_THAT(Validate({0, 1}, 1, 8, 4), HasSubstr("data ranks: 0; wanted 1 to 256"));
+  EXPECT_THAT(Validate({1, -3}, 1, 8, 4), HasSubstr("expert ranks: -3; wanted 1 to 256"));
   EXPECT_THAT(Validate({2, 2}, 3, 8, 4),
               HasSubstr("processes: 3; wanted data ranks times expert ranks, 2 * 2 = 4"));
-  EXPECT_THAT(Validate({1024, 2}, 2048, 8, 4096), HasSubstr("at most 1024"));
+  EXPECT_THAT(Validate({256, 2}, 512, 8, 512), HasSubstr("at most 256"));
   EXPECT_THAT(Validate({1, 3}, 3, 8, 3),
               HasSubstr("expert ranks: 3; wanted a divisor of the 8 routed experts"));
   EXPECT_THAT(Validate({4, 1}, 4, 8, 6),

@@ -82,7 +82,7 @@ TEST(RankEnvironmentTest, NumbersOutOfRangeAreRefused) {
               HasSubstr("RETORT_RANK=1x; wanted a number"));
   EXPECT_THAT(Read({{"RETORT_RANK", ""}, {"RETORT_WORLD_SIZE", "4"}}),
               HasSubstr("RETORT_RANK=; wanted a number"));
-  EXPECT_THAT(Read({{"RETORT_RANK", "1"}, {"RETORT_WORLD_SIZE", "1025"}}), HasSubstr("0 to 1024"));
+  EXPECT_THAT(Read({{"RETORT_RANK", "1"}, {"RETORT_WORLD_SIZE", "257"}}), HasSubstr("0 to 256"));
 }
 
 }  // namespace
