@@ -9,6 +9,7 @@
 #include "student/device/backend.h"
 #include "student/model/arena.h"
 #include "student/model/parameters.h"
+#include "student/parallel/expert_exchange.h"
 
 namespace retort::student {
 
@@ -19,6 +20,8 @@ struct PassSizes {
   Element activation = Element::kF32;
   bool backward = true;    // false: buffers of the forward pass alone
   bool recompute = false;  // blocks keep nothing from forward to backward, and compute it again
+  // Ranks that share the routed experts out; limits.slots is then what can arrive here from all of them.
+  int expert_ranks = 1;
 
   bool operator==(const PassSizes&) const = default;
 };
@@ -45,6 +48,7 @@ struct PassContext {
   const WeightView& weights;
   const RopeTables& rope;
   const BatchTables& batch;
+  ExpertExchange* exchange = nullptr;  // null: every routed expert is here
 };
 
 // Index of a tensor that the layout is known to have.

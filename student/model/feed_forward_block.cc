@@ -13,7 +13,17 @@ void FeedForwardMemory::Plan(const ModelConfig& c, const PassSizes& sizes, Arena
   logits = arena->Take<float>(rows * c.experts);
   norm = element == Element::kF32 ? nullptr : arena->Take<float>(rows * c.hidden);
   slot_out = arena->Take(element, slots * c.hidden);
+  const std::int64_t own_slots = rows * c.experts_per_token;
+  if (sizes.expert_ranks > 1) {
+    travelling = arena->Take(element, own_slots * c.hidden);
+    arrived = arena->Take(element, slots * c.hidden);
+    arrived_scale = arena->Take<float>(slots);
+  }
   if (!sizes.backward) return;
+  if (sizes.expert_ranks > 1) {
+    owned_dy = arena->Take(element, slots * c.hidden);
+    returned_scale = arena->Take<float>(own_slots);
+  }
   dy = arena->TakeConverted(element, rows * c.hidden);
   d_hidden = arena->Take(element, rows * width);
   d_gate_up = arena->Take(element, rows * 2 * width);
@@ -70,6 +80,15 @@ void FeedForwardBlock::PlanSaved(const PassSizes& sizes, Arena* arena) {
   routing_.token_slots = arena->Take<std::int32_t>(slots);
   slot_gate_up_ = arena->Take(element, slots * 2 * config_.expert_width);
   slot_hidden_ = arena->Take(element, slots * config_.expert_width);
+  if (sizes.expert_ranks == 1) return;
+  owned_rows_ = arena->Take(element, slots * config_.hidden);
+  owned_weights_ = arena->Take<float>(slots);
+  plan_.arrival = arena->Take<std::int32_t>(slots);
+  plan_.departure = arena->Take<std::int32_t>(slots);
+}
+
+std::int64_t FeedForwardBlock::ExpertRows(const PassContext& pass) const {
+  return pass.exchange != nullptr ? plan_.owned_rows() : pass.batch.positions * config_.experts_per_token;
 }
 
 ExpertProduct FeedForwardBlock::OfExperts(const PassContext& pass, ExpertProduct::Kind kind, bool down, Values x,
@@ -77,15 +96,17 @@ ExpertProduct FeedForwardBlock::OfExperts(const PassContext& pass, ExpertProduct
   const int index = down ? first_expert_.down : first_expert_.gate_up;
   const int width = config_.expert_width, hidden = config_.hidden;
   const bool weight = kind == ExpertProduct::Kind::kWeight;
+  const bool travelled = pass.exchange != nullptr;  // rows then lie in the order of the experts already
+  const std::int64_t first = travelled ? pass.exchange->first_expert() * expert_stride_ : 0;
   return {kind,
           x,
           y,
-          weight ? Values(pass.weights.Gradient(index)) : pass.weights.Matrix(index),
+          (weight ? Values(pass.weights.Gradient(index)) : pass.weights.Matrix(index)).at(first),
           expert_stride_,
           down ? width : hidden,
           down ? hidden : 2 * width,
-          /*x_by_token=*/!down && kind != ExpertProduct::Kind::kInput,
-          /*y_by_token=*/down && kind != ExpertProduct::Kind::kForward};
+          /*x_by_token=*/!travelled && !down && kind != ExpertProduct::Kind::kInput,
+          /*y_by_token=*/!travelled && down && kind != ExpertProduct::Kind::kForward};
 }
 
 const float* FeedForwardBlock::RouterInput(const PassContext& pass, const FeedForwardMemory& memory,
@@ -101,7 +122,9 @@ void FeedForwardBlock::Activate(const PassContext& pass, const FeedForwardMemory
   Backend& backend = pass.backend;
   const WeightView& w = pass.weights;
   const std::int64_t rows = pass.batch.positions;
-  const int hidden = config_.hidden, per_token = config_.experts_per_token, width = common_.width;
+  const int hidden = config_.hidden, width = common_.width;
+  Values expert_input = norm_;
+  const float* expert_weights = routing_.slot_weights;
   backend.RmsNorm(x, hidden, w.Value(post_norm_), rows, hidden, static_cast<float>(config_.rms_norm_epsilon),
                   norm_, hidden, norm_r_);
   const std::array up = {
@@ -111,15 +134,23 @@ void FeedForwardBlock::Activate(const PassContext& pass, const FeedForwardMemory
                                      experts_, rows, hidden, experts_)});
     backend.Route(router_shape_, memory.logits, w.Value(router_bias_), rows, routing_);
     if (first_time) backend.ReadOffsets(routing_.offsets, host_offsets_);
+    if (pass.exchange != nullptr) {
+      if (first_time) pass.exchange->Plan(host_offsets_, &plan_);
+      backend.GatherRows(norm_, routing_.slot_tokens, rows * config_.experts_per_token, hidden, memory.travelling);
+      pass.exchange->ToOwners(plan_, memory.travelling, hidden, memory.arrived, owned_rows_);
+      pass.exchange->ToOwners(plan_, routing_.slot_weights, 1, memory.arrived_scale, owned_weights_);
+      expert_input = owned_rows_;
+      expert_weights = owned_weights_;
+    }
     backend.MatMul(up,
-                   std::array{OfExperts(pass, ExpertProduct::Kind::kForward, false, norm_, slot_gate_up_)},
-                   Slots());
+                   std::array{OfExperts(pass, ExpertProduct::Kind::kForward, false, expert_input, slot_gate_up_)},
+                   Slots(pass));
   } else {
     backend.MatMul(up);
   }
   backend.Swiglu(gate_up_, nullptr, rows, width, hidden_);
   if (routed()) {
-    backend.Swiglu(slot_gate_up_, routing_.slot_weights, rows * per_token, config_.expert_width, slot_hidden_);
+    backend.Swiglu(slot_gate_up_, expert_weights, ExpertRows(pass), config_.expert_width, slot_hidden_);
   }
 }
 
@@ -138,8 +169,13 @@ void FeedForwardBlock::Forward(const PassContext& pass, const FeedForwardMemory&
   }
   backend.MatMul(down,
                  std::array{OfExperts(pass, ExpertProduct::Kind::kForward, true, slot_hidden_, memory.slot_out)},
-                 Slots());
-  backend.GatherSum(routing_, memory.slot_out, rows, config_.experts_per_token, hidden, y);
+                 Slots(pass));
+  Values slot_out = memory.slot_out;
+  if (pass.exchange != nullptr) {
+    pass.exchange->ToSources(plan_, memory.slot_out, hidden, memory.arrived, memory.travelling);
+    slot_out = memory.travelling;
+  }
+  backend.GatherSum(routing_, slot_out, rows, config_.experts_per_token, hidden, y);
 }
 
 void FeedForwardBlock::Recompute(const PassContext& pass, const FeedForwardMemory& memory, const float* x) {
@@ -175,19 +211,34 @@ void FeedForwardBlock::BackwardRouted(const PassContext& pass, const float* x, c
   Backend& backend = pass.backend;
   const WeightView& w = pass.weights;
   using Kind = ExpertProduct::Kind;
-  const std::int64_t rows = pass.batch.positions, slots = rows * config_.experts_per_token;
+  const std::int64_t rows = pass.batch.positions;
   const int hidden = config_.hidden, width = common_.width;
+  // What the experts that are here work on: by token, or as it travelled.
+  Values expert_dy = dy, expert_input = norm_;
+  const float* expert_weights = routing_.slot_weights;
+  if (pass.exchange != nullptr) {
+    backend.GatherRows(dy, routing_.slot_tokens, rows * config_.experts_per_token, hidden, memory.travelling);
+    pass.exchange->ToOwners(plan_, memory.travelling, hidden, memory.arrived, memory.owned_dy);
+    expert_dy = memory.owned_dy;
+    expert_input = owned_rows_;
+    expert_weights = owned_weights_;
+  }
   backend.MatMul(
       std::array{LinearInput(dy, hidden, w.Matrix(common_.down), memory.d_hidden, width, rows, width, hidden),
                  LinearWeight(dy, hidden, hidden_, width, w.Gradient(common_.down), rows, width, hidden)},
-      std::array{OfExperts(pass, Kind::kInput, true, memory.d_slot_hidden, dy),
-                 OfExperts(pass, Kind::kWeight, true, slot_hidden_, dy)},
-      Slots());
+      std::array{OfExperts(pass, Kind::kInput, true, memory.d_slot_hidden, expert_dy),
+                 OfExperts(pass, Kind::kWeight, true, slot_hidden_, expert_dy)},
+      Slots(pass));
   backend.SwigluBackward(gate_up_, nullptr, memory.d_hidden, rows, width, memory.d_gate_up, nullptr);
-  backend.SwigluBackward(slot_gate_up_, routing_.slot_weights, memory.d_slot_hidden, slots, config_.expert_width,
-                         memory.d_slot_gate_up, memory.slot_scale);
+  backend.SwigluBackward(slot_gate_up_, expert_weights, memory.d_slot_hidden, ExpertRows(pass),
+                         config_.expert_width, memory.d_slot_gate_up, memory.slot_scale);
 
-  backend.RouteBackward(router_shape_, routing_, memory.slot_scale, rows, memory.d_logits);
+  const float* slot_scale = memory.slot_scale;
+  if (pass.exchange != nullptr) {
+    pass.exchange->ToSources(plan_, memory.slot_scale, 1, memory.arrived_scale, memory.returned_scale);
+    slot_scale = memory.returned_scale;
+  }
+  backend.RouteBackward(router_shape_, routing_, slot_scale, rows, memory.d_logits);
   if (balance.alpha != 0) {
     backend.BalanceLoss(router_shape_, pass.batch, routing_.scores, balance.alpha, balance.factor,
                         memory.d_logits, balance.sums);
@@ -200,11 +251,16 @@ void FeedForwardBlock::BackwardRouted(const PassContext& pass, const float* x, c
                  LinearWeight(memory.d_logits, experts_, RouterInput(pass, memory, x), hidden,
                               w.Gradient(router_), rows, hidden, experts_)},
       std::array{OfExperts(pass, Kind::kInput, false, memory.d_slots, memory.d_slot_gate_up),
-                 OfExperts(pass, Kind::kWeight, false, norm_, memory.d_slot_gate_up)},
-      Slots());
+                 OfExperts(pass, Kind::kWeight, false, expert_input, memory.d_slot_gate_up)},
+      Slots(pass));
   backend.MatMul(std::array{LinearInput(memory.d_logits, experts_, w.Value(router_), memory.d_norm, hidden, rows,
                                         hidden, experts_, true)});
-  backend.GatherSum(routing_, memory.d_slots, rows, config_.experts_per_token, hidden, memory.d_norm);
+  Values d_slots = memory.d_slots;
+  if (pass.exchange != nullptr) {
+    pass.exchange->ToSources(plan_, memory.d_slots, hidden, memory.arrived, memory.travelling);
+    d_slots = memory.travelling;
+  }
+  backend.GatherSum(routing_, d_slots, rows, config_.experts_per_token, hidden, memory.d_norm);
 }
 
 void FeedForwardBlock::AddLoads(std::int64_t* loads) const {

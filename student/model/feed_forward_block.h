@@ -16,6 +16,10 @@ struct FeedForwardMemory {
   Values slot_out;
   Values dy, d_hidden, d_gate_up, d_slot_hidden, d_slot_gate_up, d_slots;
   float *slot_scale, *d_logits, *d_norm;
+  // When experts are split over ranks: rows of this rank's slots, on their way there and back; rows as they arrive;
+  // gradients of what the own experts gave.
+  Values travelling, arrived, owned_dy;
+  float *arrived_scale, *returned_scale;
 
   void Plan(const ModelConfig& config, const PassSizes& sizes, Arena* arena);
 };
@@ -46,10 +50,15 @@ class FeedForwardBlock {
   void Activate(const PassContext& pass, const FeedForwardMemory& memory, const float* x, bool first_time);
   void BackwardRouted(const PassContext& pass, const float* x, const FeedForwardMemory& memory,
                       const BalanceTerm& balance, Values dy);
+  // Rows of the routed experts that are here: this rank's slots, or those that all ranks sent.
+  std::int64_t ExpertRows(const PassContext& pass) const;
   // The router works in fp32 whatever the activations are.
   const float* RouterInput(const PassContext& pass, const FeedForwardMemory& memory, const float* x);
   ExpertProduct OfExperts(const PassContext& pass, ExpertProduct::Kind kind, bool down, Values x, Values y) const;
-  ExpertSlots Slots() const { return {host_offsets_, routing_.slot_tokens}; }
+  ExpertSlots Slots(const PassContext& pass) const {
+    if (pass.exchange != nullptr) return {plan_.offsets, nullptr};
+    return {host_offsets_, routing_.slot_tokens};
+  }
 
   const ModelConfig& config_;
   const RouterShape router_shape_;
@@ -65,6 +74,10 @@ class FeedForwardBlock {
   Routing routing_;
   std::vector<std::int32_t> host_offsets_;  // [E + 1], of the last Forward
   Values slot_gate_up_, slot_hidden_;       // per slot
+  // When experts are split over ranks: what came to the own ones.
+  ExchangePlan plan_;
+  Values owned_rows_;
+  float* owned_weights_ = nullptr;
 };
 
 }  // namespace retort::student

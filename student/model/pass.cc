@@ -88,6 +88,7 @@ bool Pass::Reserve(const PassSizes& wanted) {
                     std::max(had.teacher_k, wanted.limits.teacher_k), std::max(had.slots, wanted.limits.slots)};
     sizes.key_rows = std::max(reserved_.key_rows, wanted.key_rows);
     sizes.backward = reserved_.backward || wanted.backward;
+    sizes.expert_ranks = std::max(reserved_.expert_ranks, wanted.expert_ranks);
     if (sizes == reserved_) return true;
   }
   assert(sizes.activation == backend_->activation());

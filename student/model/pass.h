@@ -53,6 +53,11 @@ class Pass {
   // Copies the batch to the backend. It must live until the pass is queued. Within what is reserved (asserted).
   const BatchTables& Upload(const PackedBatch& batch);
 
+  // Null (the start): every routed expert is computed here, alone. Otherwise passes travel to the ranks that own them,
+  // and every rank of the group makes the same passes; sizes.expert_ranks says so when memory is reserved. `exchange`
+  // must outlive the passes.
+  void UseExchange(ExpertExchange* exchange) { exchange_ = exchange; }
+
   void Forward(const WeightView& weights, const BatchTables& batch);
   // After Forward of the same batch. Adds to the gradients and to *sums. *factor: 1 / valid tokens of the step.
   void Backward(const WeightView& weights, const BatchTables& batch, const LossOptions& options,
@@ -76,7 +81,7 @@ class Pass {
   }
   void FinalNorm(const WeightView& weights, std::int64_t rows);
   PassContext Context(const WeightView& weights, const BatchTables& batch) const {
-    return {*backend_, weights, rope_, batch};
+    return {*backend_, weights, rope_, batch, exchange_};
   }
 
   const std::shared_ptr<const ParameterLayout> layout_;
@@ -87,6 +92,7 @@ class Pass {
   RopeTables rope_;
   void* memory_ = nullptr;
   PassSizes reserved_;
+  ExpertExchange* exchange_ = nullptr;
   std::vector<std::unique_ptr<AttentionBlock>> attention_;
   std::vector<std::unique_ptr<FeedForwardBlock>> feed_forward_;
 
