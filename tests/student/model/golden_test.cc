@@ -2,6 +2,7 @@
 // the file and describes it. Weights, tokens and teachers come from the same hash on both sides.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <fstream>
@@ -172,13 +173,16 @@ TEST_P(GoldenTest, AgreesWithTransformers) {
 
   AdamW optimizer(model.layout(), {}, pool_, GetParam());
   const auto losses = Next(10);
+  double worst_loss = 0;
   for (int step = 0; step < 10; ++step) {
     gradients.SetZero();
     const double loss =
         model.AccumulateGradients(parameters, batch, {.ce_weight = 0.3f}, inverse, &gradients).loss;
-    EXPECT_NEAR(loss, losses[step], 1e-4) << "AdamW step " << step;
+    worst_loss = std::max(worst_loss, std::fabs(loss - losses[step]));
+    EXPECT_NEAR(loss, losses[step], 1e-5) << "AdamW step " << step;
     optimizer.Step(&parameters, gradients, 3e-3);
   }
+  std::printf("worst AdamW loss difference: %.2g\n", worst_loss);
   EXPECT_EQ(next_, golden_.size());
 }
 
