@@ -11,7 +11,7 @@
 namespace retort::ledger {
 namespace {
 
-absl::Status Malformed(std::string_view rule) {
+absl::Status MalformedCheckpoint(std::string_view rule) {
   return absl::InvalidArgumentError("checkpoint: " + std::string(rule));
 }
 
@@ -31,24 +31,24 @@ std::string FormatCheckpoint(const Checkpoint& checkpoint) {
 }
 
 absl::StatusOr<Checkpoint> ParseCheckpoint(std::string_view body) {
-  if (!body.ends_with('\n')) return Malformed("does not end with a newline");
+  if (!body.ends_with('\n')) return MalformedCheckpoint("does not end with a newline");
   Checkpoint checkpoint;
   checkpoint.origin = TakeLine(body);
-  if (checkpoint.origin.empty()) return Malformed("the origin is empty");
+  if (checkpoint.origin.empty()) return MalformedCheckpoint("the origin is empty");
   const std::string_view size = TakeLine(body);
   const auto [end, error] = std::from_chars(size.data(), size.data() + size.size(), checkpoint.size);
   if (size.empty() || error != std::errc() || end != size.data() + size.size() ||
       (size[0] == '0' && size.size() > 1)) {
-    return Malformed("the size is not a decimal number below 2^64 without leading zeros");
+    return MalformedCheckpoint("the size is not a decimal number below 2^64 without leading zeros");
   }
   const absl::StatusOr<std::string> root = Base64Decode(TakeLine(body));
-  if (!root.ok()) return Malformed(internal::MessageOf(root.status()));
+  if (!root.ok()) return MalformedCheckpoint(internal::MessageOf(root.status()));
   if (root->size() != checkpoint.root.size()) {
-    return Malformed("a root of " + std::to_string(root->size()) + " bytes; wanted 32");
+    return MalformedCheckpoint("a root of " + std::to_string(root->size()) + " bytes; wanted 32");
   }
   std::copy(root->begin(), root->end(), checkpoint.root.begin());
   while (!body.empty()) {
-    if (TakeLine(body).empty()) return Malformed("an empty line");
+    if (TakeLine(body).empty()) return MalformedCheckpoint("an empty line");
   }
   return checkpoint;
 }
@@ -64,7 +64,8 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(std::string_view note, const Verifying
   absl::StatusOr<Checkpoint> checkpoint = ParseCheckpoint(*text);
   if (!checkpoint.ok()) return checkpoint.status();
   if (!origin.empty() && checkpoint->origin != origin) {
-    return Malformed("the origin is " + checkpoint->origin.substr(0, 64) + "; wanted " + std::string(origin));
+    return MalformedCheckpoint("the origin is " + checkpoint->origin.substr(0, 64) + "; wanted " +
+                               std::string(origin));
   }
   return checkpoint;
 }

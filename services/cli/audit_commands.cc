@@ -14,7 +14,7 @@
 namespace retort::services {
 namespace {
 
-int Export(const Cli& cli, const std::string& job, const std::string& out) {
+int ExportEvidence(const Cli& cli, const std::string& job, const std::string& out) {
   auto client = cli.Connect();
   if (!client.ok()) return cli.Fail(client.status());
   const std::string name = job.empty() ? "" : cli.FullName("jobs", job);
@@ -24,7 +24,7 @@ int Export(const Cli& cli, const std::string& job, const std::string& out) {
   return kExitOk;
 }
 
-int Verify(const Cli& cli, const std::string& folder, const std::string& key) {
+int VerifyEvidence(const Cli& cli, const std::string& folder, const std::string& key) {
   if (key.empty()) {
     cli.err << "error: nothing says whose log this should be: add --key LOG.vkey (the log's public key, from "
                "someone you "
@@ -65,7 +65,7 @@ void AddAuditCommands(CLI::App& app, Cli& cli) {
   write->add_option("--out", *out, "Folder to make")->required();
   write->footer(
       "Examples:\n  retort audit export --job kitchen --out evidence\n  retort audit export --out log-only");
-  write->callback([&cli, job, out] { cli.action = [&cli, job, out] { return Export(cli, *job, *out); }; });
+  write->callback([&cli, job, out] { cli.action = [&cli, job, out] { return ExportEvidence(cli, *job, *out); }; });
 
   auto folder = std::make_shared<std::string>();
   auto key = std::make_shared<std::string>();
@@ -78,7 +78,7 @@ void AddAuditCommands(CLI::App& app, Cli& cli) {
       "Examples:\n  retort audit verify out/demo/evidence --key out/demo/log.vkey\n"
       "  retort audit verify evidence --key log.vkey -o json");
   verify->callback(
-      [&cli, folder, key] { cli.action = [&cli, folder, key] { return Verify(cli, *folder, *key); }; });
+      [&cli, folder, key] { cli.action = [&cli, folder, key] { return VerifyEvidence(cli, *folder, *key); }; });
 }
 
 }  // namespace retort::services

@@ -60,7 +60,7 @@ void PrintJob(const Cli& cli, const Job& job) {
 }
 
 // Follows a job with progress on `err`, prints it at the end, and exits with its outcome.
-int Watch(const Cli& cli, Client& client, Interrupt& interrupt, const std::string& name) {
+int WatchJob(const Cli& cli, Client& client, Interrupt& interrupt, const std::string& name) {
   ProgressPrinter progress(cli.err, IsTerminal(STDERR_FILENO), TerminalWidth(STDERR_FILENO));
   auto job = WatchJob(client, name, &interrupt, [&](const Job& now, const std::string& event) {
     if (!event.empty()) progress.Note(Printable(event));
@@ -82,7 +82,7 @@ struct CreateArguments {
   bool watch = false, dry_run = false;
 };
 
-int Create(const Cli& cli, const CreateArguments& arguments) {
+int CreateJob(const Cli& cli, const CreateArguments& arguments) {
   auto spec = LoadJobFile(arguments.file);
   if (!spec.ok()) return cli.Fail(spec.status());
   std::optional<Interrupt> interrupt;
@@ -108,10 +108,10 @@ int Create(const Cli& cli, const CreateArguments& arguments) {
     return kExitOk;
   }
   cli.err << "created " << job->name() << std::endl;
-  return Watch(cli, **client, *interrupt, job->name());
+  return WatchJob(cli, **client, *interrupt, job->name());
 }
 
-int Get(const Cli& cli, const std::string& id) {
+int GetJob(const Cli& cli, const std::string& id) {
   auto client = cli.Connect();
   if (!client.ok()) return cli.Fail(client.status());
   retort::jobs::v1::GetJobRequest request;
@@ -122,7 +122,7 @@ int Get(const Cli& cli, const std::string& id) {
   return kExitOk;
 }
 
-int List(const Cli& cli, int limit) {
+int ListJobs(const Cli& cli, int limit) {
   auto client = cli.Connect();
   if (!client.ok()) return cli.Fail(client.status());
   retort::jobs::v1::ListJobsRequest request;
@@ -153,7 +153,7 @@ int List(const Cli& cli, int limit) {
   return kExitOk;
 }
 
-int Cancel(const Cli& cli, const std::string& id) {
+int CancelJob(const Cli& cli, const std::string& id) {
   auto client = cli.Connect();
   if (!client.ok()) return cli.Fail(client.status());
   retort::jobs::v1::CancelJobRequest request;
@@ -165,7 +165,7 @@ int Cancel(const Cli& cli, const std::string& id) {
   return kExitOk;
 }
 
-int Resume(const Cli& cli, const std::string& id, bool watch) {
+int ResumeJob(const Cli& cli, const std::string& id, bool watch) {
   std::optional<Interrupt> interrupt;
   if (watch) interrupt.emplace();
   auto client = cli.Connect();
@@ -175,7 +175,7 @@ int Resume(const Cli& cli, const std::string& id, bool watch) {
   request.set_request_id(NewRequestId());
   auto job = (*client)->Call((*client)->jobs(), &JobsStub::ResumeJob, request);
   if (!job.ok()) return cli.Fail(job.status());
-  if (watch) return Watch(cli, **client, *interrupt, job->name());
+  if (watch) return WatchJob(cli, **client, *interrupt, job->name());
   PrintJob(cli, *job);
   return kExitOk;
 }
@@ -184,7 +184,7 @@ int WatchCommand(const Cli& cli, const std::string& id) {
   Interrupt interrupt;
   auto client = cli.Connect();
   if (!client.ok()) return cli.Fail(client.status());
-  return Watch(cli, **client, interrupt, cli.FullName("jobs", id));
+  return WatchJob(cli, **client, interrupt, cli.FullName("jobs", id));
 }
 
 }  // namespace
@@ -203,7 +203,7 @@ void AddJobCommands(CLI::App& app, Cli& cli) {
       "Examples:\n  retort job create --file deploy/examples/cooking.yaml --watch\n"
       "  retort job create --file deploy/examples/refused-openai.yaml --dry-run");
   create->callback([&cli, create_arguments] {
-    cli.action = [&cli, create_arguments] { return Create(cli, *create_arguments); };
+    cli.action = [&cli, create_arguments] { return CreateJob(cli, *create_arguments); };
   });
 
   const auto with_id = [&cli, job](const char* name, const char* help, const char* example,
@@ -215,13 +215,13 @@ void AddJobCommands(CLI::App& app, Cli& cli) {
     command->callback([&cli, id, run] { cli.action = [&cli, id, run] { return run(cli, *id); }; });
   };
   with_id("get", "Show one job", "Examples:\n  retort job get kitchen\n  retort job get kitchen -o json",
-          Get);
+          GetJob);
   with_id("watch", "Follow a job; Ctrl-C detaches",
           "Examples:\n  retort job watch kitchen\n  retort job watch projects/default/jobs/kitchen "
           "2>progress.log",
           WatchCommand);
   with_id("cancel", "Stop a job; what was paid for stays in the ledger",
-          "Examples:\n  retort job cancel kitchen\n  retort job cancel kitchen -o json", Cancel);
+          "Examples:\n  retort job cancel kitchen\n  retort job cancel kitchen -o json", CancelJob);
 
   auto resume_id = std::make_shared<std::string>();
   auto resume_watch = std::make_shared<bool>(false);
@@ -231,7 +231,7 @@ void AddJobCommands(CLI::App& app, Cli& cli) {
   resume->add_flag("-w,--watch", *resume_watch, "Follow it and exit with its outcome");
   resume->footer("Examples:\n  retort job resume kitchen\n  retort job resume kitchen --watch");
   resume->callback([&cli, resume_id, resume_watch] {
-    cli.action = [&cli, resume_id, resume_watch] { return Resume(cli, *resume_id, *resume_watch); };
+    cli.action = [&cli, resume_id, resume_watch] { return ResumeJob(cli, *resume_id, *resume_watch); };
   });
 
   auto limit = std::make_shared<int>(50);
@@ -240,7 +240,7 @@ void AddJobCommands(CLI::App& app, Cli& cli) {
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
   list->footer("Examples:\n  retort job list\n  retort job list --limit 5 -o json");
-  list->callback([&cli, limit] { cli.action = [&cli, limit] { return List(cli, *limit); }; });
+  list->callback([&cli, limit] { cli.action = [&cli, limit] { return ListJobs(cli, *limit); }; });
 }
 
 }  // namespace retort::services

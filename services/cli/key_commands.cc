@@ -31,7 +31,7 @@ int Generate(const Cli& cli, const std::string& name, const std::string& file) {
   return Print(cli, *key);
 }
 
-int Show(const Cli& cli, const std::string& file) {
+int ShowKey(const Cli& cli, const std::string& file) {
   auto key = ledger::SigningKey::Load(file);
   if (!key.ok()) return cli.Fail(key.status());
   return Print(cli, *key);
@@ -60,7 +60,7 @@ void AddKeyCommands(CLI::App& app, Cli& cli) {
   CLI::App* show = key->add_subcommand("show", "Print the public half of a key file")->fallthrough();
   show->add_option("file", *file, "Private key file")->required();
   show->footer("Examples:\n  retort key show teacher.key\n  retort key show log.key -o json");
-  show->callback([&cli, file] { cli.action = [&cli, file] { return Show(cli, *file); }; });
+  show->callback([&cli, file] { cli.action = [&cli, file] { return ShowKey(cli, *file); }; });
 }
 
 }  // namespace retort::services

@@ -22,7 +22,7 @@ using retort::ledger::v1::Entry;
 using retort::ledger::v1::EntryKind;
 using LedgerStub = Client::Ledger::Stub;
 
-constexpr int kPageSize =
+constexpr int kEntriesPerPage =
     100;  // an entry is at most 64 KiB twice over, so a page of ordinary ones stays small
 constexpr size_t kSmallFileBytesMax = size_t{1} << 20;
 
@@ -58,7 +58,7 @@ std::string Summary(const Entry& entry) {
   return summary;
 }
 
-int Get(const Cli& cli, const std::string& id) {
+int GetEntry(const Cli& cli, const std::string& id) {
   auto client = cli.Connect();
   if (!client.ok()) return cli.Fail(client.status());
   retort::ledger::v1::GetEntryRequest request;
@@ -83,7 +83,7 @@ int Get(const Cli& cli, const std::string& id) {
   return kExitOk;
 }
 
-int List(const Cli& cli, const std::string& kind_name, int limit) {
+int ListEntries(const Cli& cli, const std::string& kind_name, int limit) {
   EntryKind kind = retort::ledger::v1::ENTRY_KIND_UNSPECIFIED;
   if (!kind_name.empty()) {
     std::string upper = kind_name;
@@ -103,7 +103,7 @@ int List(const Cli& cli, const std::string& kind_name, int limit) {
   std::vector<Entry> entries;
   int64_t tree_size = 0;
   do {
-    request.set_page_size(std::min(limit - static_cast<int>(entries.size()), kPageSize));
+    request.set_page_size(std::min(limit - static_cast<int>(entries.size()), kEntriesPerPage));
     auto page = (*client)->Call((*client)->ledger(), &LedgerStub::ListEntries, request);
     if (!page.ok()) return cli.Fail(page.status());
     for (const Entry& entry : page->entries()) entries.push_back(entry);
@@ -135,7 +135,7 @@ absl::Status WriteNewFile(const std::string& path, const std::string& bytes) {
   return absl::OkStatus();
 }
 
-int Proof(const Cli& cli, const std::string& id, const std::string& out_base) {
+int WriteProof(const Cli& cli, const std::string& id, const std::string& out_base) {
   auto client = cli.Connect();
   if (!client.ok()) return cli.Fail(client.status());
   retort::ledger::v1::GetInclusionProofRequest request;
@@ -201,7 +201,7 @@ int PrintVerdict(const Cli& cli, const LogCheck& check) {
   return check.failure.empty() ? kExitOk : kExitRefused;
 }
 
-int Verify(const Cli& cli, const VerifyArguments& arguments) {
+int VerifyEntry(const Cli& cli, const VerifyArguments& arguments) {
   if (arguments.key.empty()) {
     cli.err << "error: nothing says whose log this should be: add --key LOG.vkey (the log's public key, from "
                "someone you trust; for a dev server of your own, `retort ledger checkpoint -o json` shows it)"
@@ -252,7 +252,7 @@ void AddLedgerCommands(CLI::App& app, Cli& cli) {
   CLI::App* get = ledger->add_subcommand("get", "Show one entry with its statements")->fallthrough();
   get->add_option("entry", *get_id, "Index of the entry, or its full name")->required();
   get->footer("Examples:\n  retort ledger get 0\n  retort ledger get 57 -o json");
-  get->callback([&cli, get_id] { cli.action = [&cli, get_id] { return Get(cli, *get_id); }; });
+  get->callback([&cli, get_id] { cli.action = [&cli, get_id] { return GetEntry(cli, *get_id); }; });
 
   auto kind = std::make_shared<std::string>();
   auto limit = std::make_shared<int>(50);
@@ -264,7 +264,7 @@ void AddLedgerCommands(CLI::App& app, Cli& cli) {
       ->capture_default_str();
   list->footer("Examples:\n  retort ledger list --kind training\n  retort ledger list --limit 500 -o json");
   list->callback(
-      [&cli, kind, limit] { cli.action = [&cli, kind, limit] { return List(cli, *kind, *limit); }; });
+      [&cli, kind, limit] { cli.action = [&cli, kind, limit] { return ListEntries(cli, *kind, *limit); }; });
 
   auto proof_id = std::make_shared<std::string>();
   auto proof_out = std::make_shared<std::string>();
@@ -274,7 +274,7 @@ void AddLedgerCommands(CLI::App& app, Cli& cli) {
       ->type_name("BASE");
   proof->footer("Examples:\n  retort ledger proof 57\n  retort ledger proof 57 --out entry57");
   proof->callback([&cli, proof_id, proof_out] {
-    cli.action = [&cli, proof_id, proof_out] { return Proof(cli, *proof_id, *proof_out); };
+    cli.action = [&cli, proof_id, proof_out] { return WriteProof(cli, *proof_id, *proof_out); };
   });
 
   auto checkpoint_out = std::make_shared<std::string>();
@@ -299,7 +299,7 @@ void AddLedgerCommands(CLI::App& app, Cli& cli) {
   verify->footer(
       "Examples:\n  retort ledger verify --key log.vkey --since monday.checkpoint\n"
       "  retort ledger verify --key log.vkey --proof entry57.tlog-proof --leaf entry57.leaf");
-  verify->callback([&cli, arguments] { cli.action = [&cli, arguments] { return Verify(cli, *arguments); }; });
+  verify->callback([&cli, arguments] { cli.action = [&cli, arguments] { return VerifyEntry(cli, *arguments); }; });
 }
 
 }  // namespace retort::services

@@ -10,7 +10,7 @@ namespace {
 
 using LedgerStub = Client::Ledger::Stub;
 
-constexpr int kPageSize = 100;
+constexpr int kLeavesPerPage = 100;
 
 LogCheck Begin(const ledger::VerifyingKey& key) {
   LogCheck check;
@@ -45,7 +45,7 @@ absl::StatusOr<ledger::CompactRange> ReadLeaves(Client& client, const std::strin
   ledger::CompactRange range;
   retort::ledger::v1::ListEntriesRequest request;
   request.set_parent(ledger_name);
-  request.set_page_size(kPageSize);
+  request.set_page_size(kLeavesPerPage);
   do {
     auto page = client.Call(client.ledger(), &LedgerStub::ListEntries, request);
     if (!page.ok()) return page.status();

@@ -18,7 +18,7 @@ namespace {
 
 using PolicyStub = Client::Policy::Stub;
 
-int List(const Cli& cli) {
+int ListPacks(const Cli& cli) {
   auto client = cli.Connect();
   if (!client.ok()) return cli.Fail(client.status());
   retort::policy::v1::ListPoliciesRequest request;
@@ -45,7 +45,7 @@ int List(const Cli& cli) {
   return kExitOk;
 }
 
-int Get(const Cli& cli, const std::string& id) {
+int GetPack(const Cli& cli, const std::string& id) {
   auto client = cli.Connect();
   if (!client.ok()) return cli.Fail(client.status());
   retort::policy::v1::GetPolicyRequest request;
@@ -130,7 +130,7 @@ struct CheckArguments {
   std::string facts, packs, job;
 };
 
-int Check(const Cli& cli, const CheckArguments& arguments) {
+int CheckFacts(const Cli& cli, const CheckArguments& arguments) {
   if (arguments.facts.empty() == arguments.job.empty()) {
     return cli.Fail(
         absl::InvalidArgumentError("wanted exactly one of --facts FILE --packs FOLDER, or --job FILE"));
@@ -151,7 +151,7 @@ void AddPolicyCommands(CLI::App& app, Cli& cli) {
 
   CLI::App* list = policy->add_subcommand("list", "List the active packs")->fallthrough();
   list->footer("Examples:\n  retort policy list\n  retort policy list -o json");
-  list->callback([&cli] { cli.action = [&cli] { return List(cli); }; });
+  list->callback([&cli] { cli.action = [&cli] { return ListPacks(cli); }; });
 
   // Arguments are shared because CLI11 keeps copies of the callbacks.
   auto id = std::make_shared<std::string>();
@@ -159,7 +159,7 @@ void AddPolicyCommands(CLI::App& app, Cli& cli) {
   get->add_option("policy", *id, "Id of the pack, or its full name")->required();
   get->footer(
       "Examples:\n  retort policy get openai.services-agreement\n  retort policy get hf.smollm2 -o json");
-  get->callback([&cli, id] { cli.action = [&cli, id] { return Get(cli, *id); }; });
+  get->callback([&cli, id] { cli.action = [&cli, id] { return GetPack(cli, *id); }; });
 
   auto arguments = std::make_shared<CheckArguments>();
   CLI::App* check =
@@ -173,7 +173,7 @@ void AddPolicyCommands(CLI::App& app, Cli& cli) {
   check->footer(
       "Examples:\n  retort policy check --facts facts.yaml --packs policy/packs\n"
       "  retort policy check --job deploy/examples/refused-openai.yaml");
-  check->callback([&cli, arguments] { cli.action = [&cli, arguments] { return Check(cli, *arguments); }; });
+  check->callback([&cli, arguments] { cli.action = [&cli, arguments] { return CheckFacts(cli, *arguments); }; });
 }
 
 }  // namespace retort::services

@@ -15,7 +15,7 @@
 namespace retort::services {
 namespace {
 
-int Download(const Cli& cli, const std::string& name, const std::string& out) {
+int DownloadStudent(const Cli& cli, const std::string& name, const std::string& out) {
   auto client = cli.Connect();
   if (!client.ok()) return cli.Fail(client.status());
   if (auto s = DownloadStudentFolder(**client, cli.FullName("students", name), out); !s.ok())
@@ -24,7 +24,7 @@ int Download(const Cli& cli, const std::string& name, const std::string& out) {
   return kExitOk;
 }
 
-int Get(const Cli& cli, const std::string& folder) {
+int GetStudent(const Cli& cli, const std::string& folder) {
   auto model = student::StudentModel::Load(folder, {});
   if (!model.ok()) return cli.Fail(model.status());
   if (cli.json()) {
@@ -104,14 +104,14 @@ void AddStudentCommands(CLI::App& app, Cli& cli) {
       "Examples:\n  retort student download retort-nano-cooking --out student\n"
       "  retort student download projects/default/students/retort-nano-cooking --out s");
   download->callback(
-      [&cli, name, out] { cli.action = [&cli, name, out] { return Download(cli, *name, *out); }; });
+      [&cli, name, out] { cli.action = [&cli, name, out] { return DownloadStudent(cli, *name, *out); }; });
 
   auto folder = std::make_shared<std::string>();
   CLI::App* get = student->add_subcommand("get", "Describe the student in a folder")->fallthrough();
   get->add_option("folder", *folder, "Folder of an exported student")->required();
   get->footer(
       "Examples:\n  retort student get out/demo/student\n  retort student get out/demo/student -o json");
-  get->callback([&cli, folder] { cli.action = [&cli, folder] { return Get(cli, *folder); }; });
+  get->callback([&cli, folder] { cli.action = [&cli, folder] { return GetStudent(cli, *folder); }; });
 
   auto arguments = std::make_shared<EvalArguments>();
   CLI::App* eval =

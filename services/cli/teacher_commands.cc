@@ -11,7 +11,7 @@ namespace {
 
 using retort::teacher::v1::Channel;
 
-int List(const Cli& cli) {
+int ListTeachers(const Cli& cli) {
   auto client = cli.Connect();
   if (!client.ok()) return cli.Fail(client.status());
   retort::teacher::v1::ListTeachersRequest request;
@@ -47,7 +47,7 @@ struct AskArguments {
   int max_tokens = 256;
 };
 
-int Ask(const Cli& cli, const AskArguments& arguments) {
+int AskTeacher(const Cli& cli, const AskArguments& arguments) {
   auto client = cli.Connect();
   if (!client.ok()) return cli.Fail(client.status());
   retort::jobs::v1::AskTeacherRequest request;
@@ -84,7 +84,7 @@ void AddTeacherCommands(CLI::App& app, Cli& cli) {
 
   CLI::App* list = teacher->add_subcommand("list", "List the teachers that the server has")->fallthrough();
   list->footer("Examples:\n  retort teacher list\n  retort teacher list -o json");
-  list->callback([&cli] { cli.action = [&cli] { return List(cli); }; });
+  list->callback([&cli] { cli.action = [&cli] { return ListTeachers(cli); }; });
 
   auto arguments = std::make_shared<AskArguments>();  // shared: CLI11 keeps copies of the callbacks
   CLI::App* ask =
@@ -106,7 +106,7 @@ void AddTeacherCommands(CLI::App& app, Cli& cli) {
   ask->footer(
       "Examples:\n  retort teacher ask \"How do I boil rice?\"\n"
       "  retort teacher ask \"Name a herb.\" --temperature 0.7 --seed 3 -o json");
-  ask->callback([&cli, arguments] { cli.action = [&cli, arguments] { return Ask(cli, *arguments); }; });
+  ask->callback([&cli, arguments] { cli.action = [&cli, arguments] { return AskTeacher(cli, *arguments); }; });
 }
 
 }  // namespace retort::services

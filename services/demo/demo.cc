@@ -7,7 +7,6 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <sstream>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -17,6 +16,7 @@
 #include "services/cli/job_file.h"
 #include "services/cli/output.h"
 #include "services/cli/progress.h"
+#include "services/demo/file_bytes.h"
 #include "services/demo/tamper.h"
 #include "student/inference/deepseek.h"
 
@@ -35,13 +35,6 @@ constexpr char kPlantedPrefix[] = "planted-";
 
 double SecondsSince(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream bytes;
-  bytes << in.rdbuf();
-  return bytes.str();
 }
 
 absl::Status WriteFile(const std::string& path, const std::string& bytes) {

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 #include <vector>
 
 #include "ledger/entry.h"
 #include "ledger/tile.h"
+#include "services/demo/file_bytes.h"
 
 namespace retort::services {
 namespace {
@@ -32,13 +32,6 @@ std::vector<Bundle> BundlesIn(const std::string& pack) {
   std::sort(bundles.begin(), bundles.end(),
             [](const Bundle& a, const Bundle& b) { return a.tile.index < b.tile.index; });
   return bundles;
-}
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream bytes;
-  bytes << in.rdbuf();
-  return bytes.str();
 }
 
 absl::Status FlipAt(const std::string& path, uint64_t offset) {

@@ -117,7 +117,7 @@ std::string SpecialTokensMapJson(const TokenizerParts& parts) {
   return map.dump(2) + "\n";
 }
 
-absl::Status Refuse(const std::string& what, const std::string& seen, const std::string& wanted) {
+absl::Status RefuseFile(const std::string& what, const std::string& seen, const std::string& wanted) {
   return absl::InvalidArgumentError("tokenizer.json: " + what + " is " + seen + "; wanted " + wanted);
 }
 
@@ -125,23 +125,26 @@ absl::Status Refuse(const std::string& what, const std::string& seen, const std:
 absl::StatusOr<const Json*> Member(const Json& object, const char* name, Json::value_t type,
                                    const std::string& wanted) {
   const auto it = object.is_object() ? object.find(name) : object.end();
-  if (!object.is_object() || it == object.end()) return Refuse(name, "missing", wanted);
-  if (it->type() != type) return Refuse(name, JsonExcerpt(*it), wanted);
+  if (!object.is_object() || it == object.end()) return RefuseFile(name, "missing", wanted);
+  if (it->type() != type) return RefuseFile(name, JsonExcerpt(*it), wanted);
   return &*it;
 }
 
 // Members that change the ids and that we do not compute must be off.
 absl::Status RefuseUnknownFeatures(const Json& root, const Json& model) {
   for (const char* name : {"normalizer", "post_processor"}) {
-    if (root.contains(name) && !root[name].is_null()) return Refuse(name, JsonExcerpt(root[name]), "null");
+    if (root.contains(name) && !root[name].is_null())
+      return RefuseFile(name, JsonExcerpt(root[name]), "null");
   }
   if (!model.contains("type") || model["type"] != "BPE")
-    return Refuse("model.type", "something else", "\"BPE\"");
+    return RefuseFile("model.type", "something else", "\"BPE\"");
   for (const char* name : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"}) {
-    if (model.contains(name) && !model[name].is_null()) return Refuse(name, JsonExcerpt(model[name]), "null");
+    if (model.contains(name) && !model[name].is_null())
+      return RefuseFile(name, JsonExcerpt(model[name]), "null");
   }
   for (const char* name : {"fuse_unk", "byte_fallback", "ignore_merges"}) {
-    if (model.contains(name) && model[name] != false) return Refuse(name, JsonExcerpt(model[name]), "false");
+    if (model.contains(name) && model[name] != false)
+      return RefuseFile(name, JsonExcerpt(model[name]), "false");
   }
   return absl::OkStatus();
 }
@@ -151,18 +154,18 @@ absl::Status ReadVocabulary(const Json& model, TokenizerParts& parts) {
   if (!vocab.ok()) return vocab.status();
   const size_t count = (*vocab)->size();
   if (count > Tokenizer::kMaxVocabulary) {
-    return Refuse("vocab size", std::to_string(count),
-                  "at most " + std::to_string(Tokenizer::kMaxVocabulary));
+    return RefuseFile("vocab size", std::to_string(count),
+                      "at most " + std::to_string(Tokenizer::kMaxVocabulary));
   }
   parts.tokens.resize(count);
   parts.special.assign(count, false);
   for (const auto& [token, id] : (*vocab)->items()) {
     if (!id.is_number_unsigned() || id.get<uint64_t>() >= count) {
-      return Refuse("an id of vocab", JsonExcerpt(id),
-                    "an integer below the number of tokens, " + std::to_string(count));
+      return RefuseFile("an id of vocab", JsonExcerpt(id),
+                        "an integer below the number of tokens, " + std::to_string(count));
     }
     std::string& place = parts.tokens[id.get<size_t>()];
-    if (!place.empty()) return Refuse("id " + JsonExcerpt(id), "there twice", "each id once");
+    if (!place.empty()) return RefuseFile("id " + JsonExcerpt(id), "there twice", "each id once");
     place = token;  // an empty token stays empty and is refused by FromParts
   }
   return absl::OkStatus();
@@ -178,8 +181,8 @@ absl::Status ReadMerges(const Json& model, TokenizerParts& parts) {
     } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
       parts.merges.push_back(merge[0].get<std::string>() + " " + merge[1].get<std::string>());
     } else {
-      return Refuse("merge " + std::to_string(parts.merges.size()), JsonExcerpt(merge),
-                    "\"left right\" or [left, right]");
+      return RefuseFile("merge " + std::to_string(parts.merges.size()), JsonExcerpt(merge),
+                        "\"left right\" or [left, right]");
     }
   }
   return absl::OkStatus();
@@ -199,12 +202,13 @@ absl::Status ReadAddedTokens(const Json& root, TokenizerParts& parts) {
                                         std::string(content.status().message()));
     }
     if (*content != parts.tokens[*id]) {
-      return Refuse("added token " + std::to_string(*id), "not the vocabulary's",
-                    "the vocabulary's token of that id");
+      return RefuseFile("added token " + std::to_string(*id), "not the vocabulary's",
+                        "the vocabulary's token of that id");
     }
     for (const char* name : {"lstrip", "rstrip", "single_word", "normalized"}) {
       if (token.contains(name) && token[name] != false) {
-        return Refuse("added token " + std::to_string(*id) + " " + name, JsonExcerpt(token[name]), "false");
+        return RefuseFile("added token " + std::to_string(*id) + " " + name, JsonExcerpt(token[name]),
+                          "false");
       }
     }
     parts.special[*id] = true;
@@ -221,8 +225,8 @@ absl::Status ReadPreTokenizer(const Json& root, TokenizerParts& parts) {
       return absl::OkStatus();
     }
   }
-  return Refuse("pre_tokenizer", "another kind",
-                "ByteLevel without prefix space, alone or after Digits with individual_digits");
+  return RefuseFile("pre_tokenizer", "another kind",
+                    "ByteLevel without prefix space, alone or after Digits with individual_digits");
 }
 
 // Names a special token by its literal in tokenizer_config.json: a string, or an object with "content".

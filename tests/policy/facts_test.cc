@@ -11,7 +11,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-v1::Facts Facts(std::string_view yaml) {
+v1::Facts FactsOf(std::string_view yaml) {
   v1::Facts facts;
   const absl::Status status = LoadYaml(yaml, "facts", &facts);
   EXPECT_TRUE(status.ok()) << status;
@@ -33,7 +33,7 @@ lineage: [{ provider: meta }]
 
 TEST(FactsJsonTest, WritesTheDocumentedForm) {
   EXPECT_EQ(
-      FactsToCanonicalJson(Facts(kEverything)),
+      FactsToCanonicalJson(FactsOf(kEverything)),
       R"({"authorisations":["x","y"],"decided_time":"2026-01-03T00:00:00.000000Z",)"
       R"("generated_time":"2026-01-02T03:04:05.000006Z","lineage":[{"provider":"meta"}],"prompt_licence":"own",)"
       R"("screening":{"findings":{"api_key":1,"email":2},"finish_reason":"stop","refusal":true},)"
@@ -48,7 +48,7 @@ TEST(FactsJsonTest, WritesTheDocumentedForm) {
 TEST(FactsJsonTest, LeavesOutWhatIsUnset) {
   EXPECT_EQ(FactsToCanonicalJson(v1::Facts()), "{}");
   EXPECT_EQ(
-      FactsToCanonicalJson(Facts("student: { competition: { declared_by: me } }\nscreening: {}")),
+      FactsToCanonicalJson(FactsOf("student: { competition: { declared_by: me } }\nscreening: {}")),
       R"({"screening":{"finish_reason":"","refusal":false},"student":{"competition":{"declared_by":"me"}}})");
 }
 
@@ -56,7 +56,7 @@ TEST(FactsJsonTest, ReadsWhatItWrites) {
   for (const std::string_view yaml :
        {kEverything, std::string_view(""), std::string_view("teacher: {}\nscreening: {}"),
         std::string_view("student: { competition: { declared_by: me } }")}) {
-    const v1::Facts facts = Facts(yaml);
+    const v1::Facts facts = FactsOf(yaml);
     const std::string json = FactsToCanonicalJson(facts);
     const auto read = FactsFromCanonicalJson(json);
     ASSERT_TRUE(read.ok()) << read.status();
@@ -108,7 +108,7 @@ TEST(FactsJsonTest, RefusesWhatItWouldNotWrite) {
 }
 
 TEST(ValidateFactsTest, BoundsEverything) {
-  v1::Facts facts = Facts(kEverything);
+  v1::Facts facts = FactsOf(kEverything);
   EXPECT_TRUE(ValidateFacts(facts).ok());
   const auto expect = [](const v1::Facts& bad, const char* message) {
     const absl::Status status = ValidateFacts(bad);
@@ -163,7 +163,7 @@ TEST(TimeTest, RefusesOtherForms) {
 }
 
 TEST(ReadFactTest, ReadsEveryPath) {
-  const v1::Facts facts = Facts(kEverything);
+  const v1::Facts facts = FactsOf(kEverything);
   const auto read = [&](const char* path) { return ReadFact(facts, facts.teacher(), path); };
   EXPECT_EQ(read("teacher.provider").text, "openai");
   EXPECT_EQ(read("teacher.owned_percent").integer, 100);
@@ -183,7 +183,7 @@ TEST(ReadFactTest, ReadsEveryPath) {
 }
 
 TEST(ReadFactTest, UnsetIsUnknown) {
-  const v1::Facts facts = Facts("screening: {}");
+  const v1::Facts facts = FactsOf("screening: {}");
   for (const char* path :
        {"teacher.provider", "student.distributed", "student.competition.providers", "generated_time",
         "screening.refusal", "screening.personal_data", "screening.findings.email"}) {

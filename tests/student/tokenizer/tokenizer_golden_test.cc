@@ -11,18 +11,11 @@
 #include "student/tokenizer/tokenizer.h"
 #include "student/tokenizer/utf8.h"
 #include "tests/student/tokenizer/generated_strings.h"
+#include "tests/student/tokenizer/read_file.h"
 #include "tests/student/tokenizer/teacher_file.h"
 
 namespace retort::student {
 namespace {
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  EXPECT_TRUE(in) << path;
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
-}
 
 const nlohmann::json& Golden() {
   static const nlohmann::json golden = nlohmann::json::parse(

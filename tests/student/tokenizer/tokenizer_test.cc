@@ -10,6 +10,7 @@
 #include "student/tokenizer/byte_alphabet.h"
 #include "student/tokenizer/chat_template.h"
 #include "student/tokenizer/utf8.h"
+#include "tests/student/tokenizer/read_file.h"
 
 namespace retort::student {
 namespace {
@@ -132,13 +133,6 @@ TEST(TokenizerTest, RefusesBadParts) {
   ExpectRefused(parts, "eos id");
   parts.eos = -1;
   ExpectRefused(parts, "eos id");
-}
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
 }
 
 TEST(TokenizerHuggingFaceTest, ReadsBackWhatItWrote) {
