@@ -199,7 +199,7 @@ TEST_F(Cublas, ArgumentsAreRefusedAsDocumented) {
   EXPECT_EQ(call([](Arguments& x) { x.tb = CUBLAS_OP_T, x.ldb = 2; }), CUBLAS_STATUS_INVALID_VALUE) << "ldb < n";
   EXPECT_EQ(call([](Arguments& x) { x.ldc = 1; }), CUBLAS_STATUS_INVALID_VALUE);
   EXPECT_EQ(call([](Arguments& x) { x.m = 0, x.lda = 0; }), CUBLAS_STATUS_INVALID_VALUE) << "lda < 1";
-  EXPECT_EQ(call([](Arguments& x) { x.ta = static_cast<cublasOperation_t>(7); }), CUBLAS_STATUS_INVALID_VALUE);
+  EXPECT_EQ(call([](Arguments& x) { x.ta = static_cast<cublasOperation_t>(3); }), CUBLAS_STATUS_INVALID_VALUE);
   EXPECT_EQ(call([](Arguments& x) { x.alpha = nullptr; }), CUBLAS_STATUS_INVALID_VALUE);
   EXPECT_EQ(call([](Arguments& x) { x.at = CUDA_R_16BF; }), CUBLAS_STATUS_NOT_SUPPORTED) << "A and B differ";
   EXPECT_EQ(call([](Arguments& x) { x.ct = CUDA_R_16BF; }), CUBLAS_STATUS_NOT_SUPPORTED) << "fp32 to bf16";
@@ -231,9 +231,9 @@ TEST_F(Cublas, GroupedBf16HasABf16Result) {
             CUBLAS_STATUS_INVALID_VALUE);
 }
 
-using CublasDeath = Cublas;
+using CublasDeathTest = Cublas;
 
-TEST_F(CublasDeath, AMatrixBeyondItsAllocationIsReported) {
+TEST_F(CublasDeathTest, AMatrixBeyondItsAllocationIsReported) {
   const OnDevice<float> a(8), b(12);
   OnDevice<float> c(6);
   const float one = 1.0f;

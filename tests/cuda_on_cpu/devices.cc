@@ -115,6 +115,11 @@ void FailDevice(int cuda_error) {
   TheRuntime().device_failure = static_cast<cudaError_t>(cuda_error);
 }
 
+void SetHangLimit(int seconds) {
+  const std::lock_guard<std::mutex> hold(TheRuntime().lock);
+  TheRuntime().hang_limit = std::chrono::seconds(seconds);
+}
+
 HostWaits CountHostWaits() {
   const std::lock_guard<std::mutex> hold(TheRuntime().lock);
   return TheRuntime().waits;

@@ -35,17 +35,27 @@ cudaError_t RefuseDuringCapture() {
 
 namespace {
 
-void RunNodes(const std::vector<Capture::Node>& nodes) {
-  std::vector<bool> done(nodes.size(), false);
-  for (std::size_t left = nodes.size(); left > 0; --left) {
-    std::size_t next = nodes.size();
-    for (std::size_t i = nodes.size(); i-- > 0 && next == nodes.size();) {
-      if (!done[i] && std::ranges::all_of(nodes[i].after, [&](std::size_t other) { return done[other]; })) next = i;
+// A launch of a graph in progress. Nodes run one at a time; one that waits for another process lets the others go on.
+struct GraphRun {
+  std::shared_ptr<const std::vector<Capture::Node>> nodes;
+  std::vector<bool> done = std::vector<bool>(nodes->size(), false);
+  std::size_t left = nodes->size();
+
+  bool Progress() {
+    bool moved = true;
+    while (left > 0 && moved) {
+      moved = false;
+      for (std::size_t i = nodes->size(); i-- > 0 && !moved;) {
+        const Capture::Node& node = (*nodes)[i];
+        if (done[i] || !std::ranges::all_of(node.after, [&](std::size_t other) { return done[other]; })) continue;
+        if (!node.progress()) continue;
+        done[i] = moved = true;
+        --left;
+      }
     }
-    nodes[next].run();  // a node only follows earlier ones, so one is always ready
-    done[next] = true;
+    return left == 0;
   }
-}
+};
 
 // Nodes from which `tail` cannot be reached were forked to a stream that never came back.
 bool AllJoined(const Capture& capture, const std::vector<std::size_t>& tail) {
@@ -140,7 +150,8 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
   if (const cudaError_t error = DeviceError(); error != cudaSuccess) return Failed(error);
   if (executable == nullptr) return Failed(cudaErrorInvalidValue);
   const std::lock_guard<std::mutex> hold(TheRuntime().lock);
-  return Failed(retort::cuda_on_cpu::Enqueue(stream, [nodes = executable->nodes] { RunNodes(*nodes); }));
+  const auto run = std::make_shared<GraphRun>(GraphRun{executable->nodes});
+  return Failed(retort::cuda_on_cpu::EnqueueWaiting(stream, [run] { return run->Progress(); }));
 }
 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {

@@ -12,6 +12,7 @@
 
 #include "tests/cuda_on_cpu/fibre.h"
 #include "tests/cuda_on_cpu/grid.h"
+#include "tests/cuda_on_cpu/report.h"
 #include "tests/cuda_on_cpu/shared_memory.h"
 #include "tests/cuda_on_cpu/warp_call.h"
 
@@ -80,16 +81,6 @@ class Block {
 Block& TheBlock() {
   static Block& block = *new Block;
   return block;
-}
-
-std::string Place(Site site) {
-  const std::string file = site.file == nullptr ? "?" : site.file;
-  const std::size_t slash = file.rfind('/');
-  return (slash == std::string::npos ? file : file.substr(slash + 1)) + ":" + std::to_string(site.line);
-}
-
-std::string Triple(uint3 v) {
-  return "(" + std::to_string(v.x) + "," + std::to_string(v.y) + "," + std::to_string(v.z) + ")";
 }
 
 void Block::Fault(const std::string& what) const {

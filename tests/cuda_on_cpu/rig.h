@@ -34,6 +34,10 @@ void SetDeviceMemory(std::size_t bytes);  // of each device; for allocations fro
 // From now on every call on the current device fails with this error, as after the loss of a device; 0 ends it.
 void FailDevice(int cuda_error);
 
+// How long the host may wait for a stream that needs another process before the process ends with a report: a device
+// would wait for ever. 60 at the start.
+void SetHangLimit(int seconds);
+
 // How often the host waited for a device: synchronisations asked for, and copies to or from pageable memory, which
 // wait by themselves.
 struct HostWaits {

@@ -29,8 +29,8 @@ struct Point {
 };
 
 struct Operation {
-  std::function<void()> run;
-  std::vector<Point> after;  // besides the operation before it in its stream
+  std::function<bool()> progress;  // does what it can without waiting; true when the operation is done
+  std::vector<Point> after;        // besides the operation before it in its stream
 };
 
 struct StreamState {
@@ -47,7 +47,7 @@ struct StreamState {
 // A graph that is being recorded, or was.
 struct Capture {
   struct Node {
-    std::function<void()> run;
+    std::function<bool()> progress;
     std::vector<std::size_t> after;
   };
   std::vector<Node> nodes;
@@ -64,6 +64,7 @@ struct Runtime {
   std::mt19937_64 random;
   int device_count = 1;
   cudaError_t device_failure = cudaSuccess;
+  std::chrono::seconds hang_limit{60};
   HostWaits waits;
   std::uint64_t launches = 0;
   std::size_t graphs = 0;
@@ -92,6 +93,12 @@ std::shared_ptr<StreamState> StateOf(cudaStream_t stream);  // null for a handle
 // Adds work to a stream: recorded when the stream is being captured, done now in eager order, queued otherwise.
 cudaError_t Enqueue(cudaStream_t stream, std::function<void()> run);
 
+// The same for work that may have to wait for another process. `progress` is called again and again until it says
+// true, never waits itself, and may be called by any thread.
+cudaError_t EnqueueWaiting(cudaStream_t stream, std::function<bool()> progress);
+
+// Returns when the point is reached. While the next operation waits for another process, other streams run, as on a
+// device, and the lock is given up now and then; when nothing moves for the hang limit, the process ends with a report.
 void RunUntil(const Point& point);
 void RunAll(int device);          // everything that is queued on a device
 void CountHostWait(bool hidden);  // and, in shuffled order, lets other streams progress

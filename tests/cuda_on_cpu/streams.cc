@@ -1,5 +1,8 @@
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <thread>
 
 #include "tests/cuda_on_cpu/runtime.h"
 
@@ -34,13 +37,28 @@ std::shared_ptr<StreamState> NullStream(int device) {
   return state;
 }
 
-void RunNext(StreamState* stream) {
-  // Taken out before it runs; done counts it only afterwards.
-  Operation operation = std::move(stream->pending.front());
+// One operation of the stream, or of one that it waits for. False: nothing could move.
+bool Step(StreamState* stream) {
+  if (stream->done == stream->queued) return false;
+  for (const Point& point : stream->pending.front().after) {
+    if (point.stream->done < point.number) return Step(point.stream.get());
+  }
+  if (!stream->pending.front().progress()) return false;
   stream->pending.pop_front();
-  for (const Point& point : operation.after) RunUntil(point);
-  operation.run();
   ++stream->done;
+  return true;
+}
+
+bool StepAnyOther(const StreamState* stream) {
+  const std::vector<std::shared_ptr<StreamState>> streams = TheRuntime().streams;
+  return std::ranges::any_of(streams, [&](const auto& other) { return other.get() != stream && Step(other.get()); });
+}
+
+[[noreturn]] void ReportHang() {
+  std::fprintf(stderr,
+               "cuda_on_cpu: a device would wait for ever: the host waits for a stream whose next operation needs a process that "
+               "does not come (look at ncclCommGetAsyncError while polling, and call ncclCommAbort)\n");
+  std::abort();
 }
 
 // The null stream and the blocking streams of a device wait for each other.
@@ -54,16 +72,23 @@ std::vector<Point> NullStreamOrder(const StreamState& stream) {
   return after;
 }
 
-cudaError_t EnqueueAfter(const std::shared_ptr<StreamState>& stream, std::function<void()> run,
+cudaError_t EnqueueAfter(const std::shared_ptr<StreamState>& stream, std::function<bool()> progress,
                          std::vector<Point> after) {
   for (Point& point : NullStreamOrder(*stream)) after.push_back(std::move(point));
   ++stream->queued;
-  stream->pending.push_back({std::move(run), std::move(after)});
+  stream->pending.push_back({std::move(progress), std::move(after)});
   if (TheRuntime().order == StreamOrder::kEager) {
     const DeviceMemory::Access access(&TheRuntime().memory);
     RunUntil({stream, stream->queued});
   }
   return cudaSuccess;
+}
+
+std::function<bool()> AtOnce(std::function<void()> run) {
+  return [run = std::move(run)] {
+    run();
+    return true;
+  };
 }
 
 }  // namespace
@@ -77,15 +102,27 @@ std::shared_ptr<StreamState> StateOf(cudaStream_t stream) {
 }
 
 void RunUntil(const Point& point) {
-  while (point.stream->done < point.number) RunNext(point.stream.get());
+  auto moved = std::chrono::steady_clock::now();
+  while (point.stream->done < point.number) {
+    if (Step(point.stream.get())) {
+      moved = std::chrono::steady_clock::now();
+      continue;
+    }
+    if (StepAnyOther(point.stream.get())) continue;
+    if (std::chrono::steady_clock::now() - moved > TheRuntime().hang_limit) ReportHang();
+    TheRuntime().lock.unlock();  // held by the caller; other threads may bring what is awaited
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+    TheRuntime().lock.lock();
+  }
 }
 
 void RunAll(int device) {
   Runtime& runtime = TheRuntime();
   const DeviceMemory::Access access(&runtime.memory);
   // The youngest stream first: nothing but declared order protects an older one.
-  for (auto stream = runtime.streams.rbegin(); stream != runtime.streams.rend(); ++stream) {
-    if ((*stream)->device == device) RunUntil({*stream, (*stream)->queued});
+  const std::vector<std::shared_ptr<StreamState>> streams(runtime.streams.rbegin(), runtime.streams.rend());
+  for (const std::shared_ptr<StreamState>& stream : streams) {
+    if (stream->device == device) RunUntil({stream, stream->queued});
   }
 }
 
@@ -98,17 +135,21 @@ void CountHostWait(bool hidden) {
   std::shuffle(streams.begin(), streams.end(), runtime.random);
   for (const std::shared_ptr<StreamState>& stream : streams) {
     const std::uint64_t waiting = stream->queued - stream->done;
-    if (waiting > 0) RunUntil({stream, stream->done + runtime.random() % (waiting + 1)});
+    for (std::uint64_t steps = runtime.random() % (waiting + 1); steps > 0 && Step(stream.get());) --steps;
   }
 }
 
-cudaError_t Enqueue(cudaStream_t handle, std::function<void()> run) {
+cudaError_t Enqueue(cudaStream_t stream, std::function<void()> run) {
+  return EnqueueWaiting(stream, AtOnce(std::move(run)));
+}
+
+cudaError_t EnqueueWaiting(cudaStream_t handle, std::function<bool()> progress) {
   const std::shared_ptr<StreamState> stream = StateOf(handle);
   if (stream == nullptr) return cudaErrorInvalidResourceHandle;
   if (stream->capture != nullptr) {
     Capture& capture = *stream->capture;
     if (!capture.valid) return cudaErrorStreamCaptureInvalidated;
-    capture.nodes.push_back({std::move(run), stream->capture_tail});
+    capture.nodes.push_back({std::move(progress), stream->capture_tail});
     stream->capture_tail = {capture.nodes.size() - 1};
     return cudaSuccess;
   }
@@ -116,7 +157,7 @@ cudaError_t Enqueue(cudaStream_t handle, std::function<void()> run) {
     for (const std::shared_ptr<Capture>& capture : TheRuntime().captures) capture->valid = false;
     return cudaErrorStreamCaptureImplicit;
   }
-  return EnqueueAfter(stream, std::move(run), {});
+  return EnqueueAfter(stream, std::move(progress), {});
 }
 
 }  // namespace retort::cuda_on_cpu
@@ -146,7 +187,7 @@ void WaitFor(const Point& point) {
 cudaError_t Poll(const Point& point) {
   if (point.stream == nullptr || point.stream->done >= point.number) return cudaSuccess;
   const retort::cuda_on_cpu::DeviceMemory::Access access(&TheRuntime().memory);
-  retort::cuda_on_cpu::RunUntil({point.stream, point.stream->done + 1});
+  retort::cuda_on_cpu::Step(point.stream.get());
   return cudaErrorNotReady;  // not an error to be remembered
 }
 
@@ -231,7 +272,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     return Failed(cudaErrorStreamCaptureIsolation);
   }
   if (event->recorded.stream == nullptr) return cudaSuccess;  // never recorded: nothing to wait for
-  return Failed(retort::cuda_on_cpu::EnqueueAfter(state, [] {}, {event->recorded}));
+  return Failed(retort::cuda_on_cpu::EnqueueAfter(state, [] { return true; }, {event->recorded}));
 }
 
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* user_data) {
