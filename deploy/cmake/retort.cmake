@@ -127,6 +127,24 @@ function(retort_test name)
     PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
 endfunction()
 
+# retort_gpu_test(device_ops_gpu SOURCES main.cc LINK lib... [TIMEOUT seconds])
+# A test on a real device: a plain program, linked with the device files as nvcc made them (retort_cuda). It prints a line
+# for each case and exits with 0 when all hold, 1 when one does not, and 77 when there is no device, which ctest shows as
+# skipped. It needs no GoogleTest, since a GPU machine may have only CMake, a compiler and the toolkit; so what it tests is
+# a library with a second, GoogleTest front for the machines without a device. Label gpu; nothing without RETORT_CUDA.
+function(retort_gpu_test name)
+  if(NOT RETORT_CUDA)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LINK" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 600)
+  endif()
+  retort_program(${name} SOURCES ${ARG_SOURCES} LINK ${ARG_LINK} retort_cuda)
+  add_test(NAME gpu.${name} COMMAND ${name})
+  set_tests_properties(gpu.${name} PROPERTIES LABELS gpu TIMEOUT ${ARG_TIMEOUT} SKIP_RETURN_CODE 77)
+endfunction()
+
 # retort_fuzz(ledger_entry_fuzz SOURCES entry_fuzz.cc LINK lib... CORPUS dir)
 # A libFuzzer target when RETORT_FUZZ is on. Without it the same file is linked with a driver that replays the corpus,
 # so that every corpus entry stays a regression test in the ordinary build.
