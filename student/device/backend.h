@@ -216,8 +216,8 @@ class Backend {
   virtual void Free(void* memory) = 0;
   // Bytes of working memory that the operators need for a model and limits, and making it, once before the
   // first operator and again for larger limits. False when it does not fit.
-  virtual std::int64_t WorkspaceBytes(const ModelConfig& config, const PassLimits& limits) const = 0;
-  virtual bool Reserve(const ModelConfig& config, const PassLimits& limits) = 0;
+  virtual std::int64_t WorkspaceBytes(const ParameterLayout& layout, const PassLimits& limits) const = 0;
+  virtual bool Reserve(const ParameterLayout& layout, const PassLimits& limits) = 0;
 
   // Copies, in the order of the stream. Upload has read `host` when it returns. What Download writes is there
   // after Finish.
@@ -244,7 +244,8 @@ class Backend {
   virtual void Record(void* event, Stream stream) = 0;
   virtual void Wait(Stream stream, void* event) = 0;  // work given to `stream` from here on waits for it
 
-  // Operators.
+  // Operators. BeginBatch comes before those of a batch, within what is reserved.
+  virtual void BeginBatch(const BatchTables& batch) = 0;
   virtual void Embed(const float* table, const BatchTables& batch, int n, float* x) = 0;
   virtual void EmbedBackward(const BatchTables& batch, const float* dx, int vocabulary, int n,
                              float* d_table) = 0;

@@ -39,8 +39,8 @@ class CpuBackend final : public Backend {
   }
   void Free(void* memory) override { std::free(memory); }
   // The operators grow their own scratch memory as they go.
-  std::int64_t WorkspaceBytes(const ModelConfig&, const PassLimits&) const override { return 0; }
-  bool Reserve(const ModelConfig&, const PassLimits&) override { return true; }
+  std::int64_t WorkspaceBytes(const ParameterLayout&, const PassLimits&) const override { return 0; }
+  bool Reserve(const ParameterLayout&, const PassLimits&) override { return true; }
 
   void Upload(const void* host, std::int64_t bytes, void* to) override { Copy(host, bytes, to); }
   void Download(const void* from, std::int64_t bytes, void* host) override { Copy(from, bytes, host); }
@@ -67,6 +67,7 @@ class CpuBackend final : public Backend {
   void Record(void*, Stream) override {}
   void Wait(Stream, void*) override {}
 
+  void BeginBatch(const BatchTables&) override {}
   void Embed(const float* table, const BatchTables& batch, int n, float* x) override {
     ops::Embed(compute_, table, Tokens(batch), n, x);
   }

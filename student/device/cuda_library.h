@@ -1,15 +1,26 @@
-// The C interface of libretort_cuda.so: what a program finds with dlsym. Plain C types only, so that device
-// files know no other library of the project.
+// The C interface of libretort_cuda.so: what a program finds with dlsym (device.h does).
+//
+// The library and the program are built by one compiler from one tree, and a Backend crosses between them, so
+// the program first asks RetortCudaVersion and refuses another number than its own kBackendVersion.
 #ifndef STUDENT_DEVICE_CUDA_LIBRARY_H_
 #define STUDENT_DEVICE_CUDA_LIBRARY_H_
 
+namespace retort::student {
+class Backend;
+}
+
 extern "C" {
+
+// kBackendVersion of the library's build.
+typedef int RetortCudaVersionFunction();
 
 // Writes one sentence about the devices that the driver shows into text[0, size), ended by a NUL (cut when
 // longer), and returns how many there are: 0 when the driver is missing, too old, or shows none, with its
-// error number in the text. Also makes and destroys a cuBLAS handle on the first device; a device on which
-// that fails does not count.
-typedef int RetortCudaProbe(char* text, unsigned long size);
+// error number in the text.
+typedef int RetortCudaDescribeFunction(char* text, unsigned long size);
+
+// A Backend on device `ordinal`, to be deleted by the caller; bf16: 0 or 1. Null with a sentence in text.
+typedef retort::student::Backend* RetortCudaOpenFunction(int ordinal, int bf16, char* text, unsigned long size);
 }
 
 #endif  // STUDENT_DEVICE_CUDA_LIBRARY_H_

@@ -97,7 +97,7 @@ bool Pass::Reserve(const PassSizes& wanted) {
   Arena measured;
   Plan(sizes, &measured);
   memory_ = backend_->Allocate(measured.bytes());
-  if (memory_ == nullptr || !backend_->Reserve(config_, sizes.limits)) return false;
+  if (memory_ == nullptr || !backend_->Reserve(*layout_, sizes.limits)) return false;
   Arena arena(memory_);
   Plan(sizes, &arena);
   reserved_ = sizes;
@@ -148,6 +148,7 @@ const BatchTables& Pass::Upload(const PackedBatch& batch) {
     batch_.teacher_logprobs = place(batch.teacher_logprobs, m.teacher_logprobs);
     batch_.teacher_tail_logprobs = place(batch.teacher_tail_logprobs, m.teacher_tail_logprobs);
   }
+  backend_->BeginBatch(batch_);
   return batch_;
 }
 

@@ -1,0 +1,729 @@
+#include "student/device/cuda/cuda_backend.h"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdio>
+#include <utility>
+#include <vector>
+
+#include "student/device/cuda/launch.cuh"
+#include "student/device/cuda/matmul.h"
+#include "student/device/cuda/pinned_transfers.h"
+#include "student/ops/copy.h"
+#include "student/ops/dispatch.h"
+#include "student/ops/embedding.h"
+#include "student/ops/rms_norm.h"
+#include "student/ops/swiglu.h"
+#include "student/optimizer/expert_bias.h"
+
+namespace retort::student {
+namespace {
+
+namespace ops = ::retort::student;  // inside the class its own operators hide the functions of the same names
+
+constexpr std::int64_t kFloat = sizeof(float);
+// Logits of one chunk of the head: 256 MB of fp32.
+constexpr std::int64_t kHeadLogits = std::int64_t{1} << 26;
+
+std::string Error(cudaError_t error) {
+  return std::string(cudaGetErrorString(error)) + " (" + std::to_string(static_cast<int>(error)) + ")";
+}
+
+std::string MiB(std::int64_t bytes) {
+  return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB";
+}
+
+// Calls f with the pointer as what it points at.
+template <typename F>
+void Typed(const Values& v, const F& f) {
+  if (v.element == Element::kF32) {
+    f(static_cast<float*>(v.data));
+  } else {
+    f(static_cast<Bf16*>(v.data));
+  }
+}
+
+// Rows of one chunk; a function of the vocabulary alone, since the order of sums depends on it.
+std::int64_t HeadChunk(int vocabulary) {
+  return std::clamp<std::int64_t>(kHeadLogits / vocabulary / 128 * 128, 128, 4096);
+}
+
+// Parts of one rank: at most two for each layer and two for what lies around the layers; each cuts two leaves.
+std::int64_t PartsMost(const ModelConfig& config) {
+  return 2 * std::int64_t{config.layers} + 4;
+}
+
+__global__ void Square(const double* norm, double* sum) {
+  *sum = *norm * *norm;
+}
+
+// Working memory of the operators, one behind the other. Those that are alive only within one operator share
+// the part behind `shared`.
+struct Workspace {
+  std::int32_t* tile_starts;
+  const void** pointers;  // of a grouped product
+  AdamWLeaf* leaves;
+  std::int32_t* tensor_leaves;
+  AdamWLeaf* part_leaves;  // of the parts of one rank of several
+  std::int32_t* part_starts;
+  double* norm_leaves;
+  ops::AdamWStep* step;
+  std::int64_t* loads;
+
+  void* any;  // of a single kernel
+  float* d_weights;
+  struct {
+    Values gathered;     // rows of tokens, by slot
+    float *x, *y;        // operands of the experts' weight gradients, widened
+  } experts;
+  struct {
+    Values x, d_logits;
+    float *logits, *d_rows, *work;
+  } head;
+};
+
+// The same piece of arithmetic measures and hands out; see student/model/arena.h, which this layer must not know.
+class Pieces {
+ public:
+  explicit Pieces(void* base) : base_(static_cast<char*>(base)) {}
+  template <typename T>
+  T* Take(std::int64_t count) {
+    char* const at = base_ == nullptr ? nullptr : base_ + used;
+    used += (count * static_cast<std::int64_t>(sizeof(T)) + 255) / 256 * 256;
+    most = std::max(most, used);
+    return reinterpret_cast<T*>(at);
+  }
+  Values Take(Element element, std::int64_t count) { return {Take<char>(count * BytesOf(element)), element}; }
+  std::int64_t used = 0, most = 0;
+
+ private:
+  char* base_;
+};
+
+std::int64_t PlanWorkspace(const ParameterLayout& layout, const PassLimits& limits, Element element,
+                           const AdamWPlan& plan, void* base, Workspace* w) {
+  const ModelConfig& c = layout.config();
+  const RouterShape router = {c.experts, c.experts_per_token, c.expert_groups, c.expert_groups_per_token,
+                              c.routed_scaling, c.normalise_expert_weights};
+  const AttentionShape attention = {c.heads, c.nope_head_dim, c.rope_head_dim, c.value_head_dim};
+  const std::int64_t positions = limits.positions, slots = limits.slots;
+  Pieces p(base);
+  w->tile_starts = p.Take<std::int32_t>(limits.documents + 1);
+  w->pointers = p.Take<const void*>(3 * std::int64_t{c.experts});
+  w->leaves = p.Take<AdamWLeaf>(static_cast<std::int64_t>(plan.leaves.size()));
+  w->tensor_leaves = p.Take<std::int32_t>(static_cast<std::int64_t>(plan.tensor_leaves.size()));
+  const std::int64_t part_leaves = static_cast<std::int64_t>(plan.leaves.size()) + 2 * PartsMost(c);
+  w->part_leaves = p.Take<AdamWLeaf>(part_leaves);
+  w->part_starts = p.Take<std::int32_t>(PartsMost(c) + 1);
+  w->norm_leaves = p.Take<double>(part_leaves);
+  w->step = p.Take<ops::AdamWStep>(1);
+  w->loads = p.Take<std::int64_t>(std::int64_t{c.moe_layers()} * c.experts);
+  const std::int64_t shared = p.used;
+
+  const int widest = std::max({c.hidden, c.query_rank, c.kv_rank});
+  const std::int64_t any = std::max<std::int64_t>(
+      {static_cast<std::int64_t>(EmbedBackwardWorkspace(positions, c.vocabulary)),
+       kFloat * RmsNormBackwardWorkspace(positions, widest), kFloat * AttentionBackwardWorkspace(attention, positions),
+       static_cast<std::int64_t>(SortByExpertWorkspace(positions, c.experts_per_token, c.experts)),
+       static_cast<std::int64_t>(BalanceLossWorkspace(router, positions, limits.documents))});
+  w->any = p.Take<char>(any);
+  p.used = shared;
+  w->d_weights = p.Take<float>(slots);
+  p.used = shared;
+  w->experts.gathered = p.Take(element, slots * c.hidden);
+  w->experts.x = w->experts.y = nullptr;
+  if (element == Element::kBf16) {
+    w->experts.x = p.Take<float>(slots * c.hidden);
+    w->experts.y = p.Take<float>(slots * std::max(c.hidden, 2 * c.expert_width));
+  }
+  p.used = shared;
+  const std::int64_t chunk = std::min(HeadChunk(c.vocabulary), limits.rows);
+  w->head.x = p.Take(element, chunk * c.hidden);
+  w->head.logits = p.Take<float>(chunk * c.vocabulary);
+  w->head.d_logits =
+      element == Element::kF32 ? Values(w->head.logits) : p.Take(element, chunk * c.vocabulary);
+  w->head.d_rows = p.Take<float>(chunk * c.hidden);
+  w->head.work = p.Take<float>(HeadLossWorkspace(chunk, limits.teacher_k));
+  return p.most;
+}
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(int ordinal, Element activation) : ordinal_(ordinal), activation_(activation) {}
+
+  ~CudaBackend() override {
+    cudaSetDevice(ordinal_);
+    if (stream_ != nullptr) cudaStreamSynchronize(stream_);
+    for (cudaEvent_t event : events_) cudaEventDestroy(event);
+    for (cudaStream_t stream : streams_) cudaStreamDestroy(stream);
+    matmul_.reset();
+    transfers_.reset();
+    for (void* memory : {workspace_memory_, cublas_workspace_}) {
+      if (memory != nullptr) cudaFree(memory);
+    }
+    if (stream_ != nullptr) cudaStreamDestroy(stream_);
+  }
+
+  // Empty, or why the device cannot be used.
+  std::string Open() {
+    cudaDeviceProp properties{};
+    std::size_t free = 0, total = 0;
+    cudaError_t error = cudaSetDevice(ordinal_);
+    if (error == cudaSuccess) error = cudaGetDeviceProperties(&properties, ordinal_);
+    if (error == cudaSuccess) error = cudaMemGetInfo(&free, &total);
+    if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking);
+    transfers_ = std::make_unique<PinnedTransfers>();
+    if (error == cudaSuccess) error = transfers_->Open(stream_);
+    const std::string device = "cuda:" + std::to_string(ordinal_);
+    if (error != cudaSuccess) return device + " does not start: " + Error(error);
+    description_ = {.kind = "cuda",
+                    .name = properties.name,
+                    .compute = activation_ == Element::kF32 ? "fp32" : "bf16",
+                    .ordinal = ordinal_,
+                    .memory_bytes = static_cast<std::int64_t>(total),
+                    .free_bytes = static_cast<std::int64_t>(free)};
+    if (properties.major < 8) {
+      return device + " is a " + properties.name + " of compute capability " + std::to_string(properties.major) + "." +
+             std::to_string(properties.minor) + "; wanted 8.0 or newer";
+    }
+    error = cudaMalloc(&cublas_workspace_, static_cast<std::size_t>(kCublasWorkspaceBytes));
+    if (error != cudaSuccess) {
+      return device + ": " + MiB(kCublasWorkspaceBytes) + " for cuBLAS do not fit, " +
+             MiB(static_cast<std::int64_t>(free)) + " of " + MiB(static_cast<std::int64_t>(total)) + " are free: " +
+             Error(error);
+    }
+    matmul_ = std::make_unique<CudaMatmul>();
+    const cublasStatus_t status = matmul_->Open(stream_, cublas_workspace_);
+    if (status != CUBLAS_STATUS_SUCCESS) {
+      return device + ": cuBLAS does not start: " + cublasGetStatusString(status) + " (" +
+             std::to_string(static_cast<int>(status)) + ")";
+    }
+    return "";
+  }
+
+  const DeviceDescription& description() const override { return description_; }
+  Element activation() const override { return activation_; }
+
+  void* Allocate(std::int64_t bytes) override {
+    if (!failure_.empty()) return nullptr;
+    cudaSetDevice(ordinal_);
+    void* memory = nullptr;
+    const cudaError_t error = cudaMalloc(&memory, static_cast<std::size_t>(std::max<std::int64_t>(bytes, 1)));
+    if (error == cudaSuccess) return memory;
+    cudaGetLastError();  // said here; not to be found again by the next operator
+    std::size_t free = 0, total = 0;
+    cudaMemGetInfo(&free, &total);
+    failure_ = Name() + ": " + MiB(bytes) + " of device memory do not fit, " + MiB(static_cast<std::int64_t>(free)) +
+               " of " + MiB(static_cast<std::int64_t>(total)) + " are free: " + Error(error);
+    return nullptr;
+  }
+  void Free(void* memory) override {
+    if (memory == nullptr) return;
+    cudaSetDevice(ordinal_);
+    cudaStreamSynchronize(stream_);
+    cudaFree(memory);
+  }
+
+  std::int64_t WorkspaceBytes(const ParameterLayout& layout, const PassLimits& limits) const override {
+    Workspace unused;
+    return PlanWorkspace(layout, limits, activation_, PlanAdamW(layout), nullptr, &unused);
+  }
+  bool Reserve(const ParameterLayout& layout, const PassLimits& limits) override {
+    const AdamWPlan plan = PlanAdamW(layout);
+    Free(std::exchange(workspace_memory_, nullptr));
+    parts_.clear();
+    part_starts_ = {0};
+    workspace_memory_ = Allocate(PlanWorkspace(layout, limits, activation_, plan, nullptr, &workspace_));
+    if (workspace_memory_ == nullptr) return false;
+    PlanWorkspace(layout, limits, activation_, plan, workspace_memory_, &workspace_);
+    leaf_count_ = static_cast<std::int32_t>(plan.leaves.size());
+    tensor_count_ = static_cast<std::int32_t>(plan.tensor_leaves.size()) - 1;
+    UploadVector(plan.leaves, workspace_.leaves);
+    UploadVector(plan.tensor_leaves, workspace_.tensor_leaves);
+    return failure_.empty();
+  }
+
+  void Upload(const void* host, std::int64_t bytes, void* to) override {
+    Run("upload", [&] { Check(transfers_->Upload(host, bytes, to), "upload"); });
+  }
+  void Download(const void* from, std::int64_t bytes, void* host) override {
+    Run("download", [&] { Check(transfers_->Download(from, bytes, host), "download"); });
+  }
+  void Copy(const void* from, std::int64_t bytes, void* to) override {
+    if (bytes == 0) return;
+    Run("copy", [&] {
+      Check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToDevice, stream_), "copy");
+    });
+  }
+  void Zero(void* memory, std::int64_t bytes) override {
+    if (bytes == 0) return;
+    Run("zero", [&] { Check(cudaMemsetAsync(memory, 0, static_cast<std::size_t>(bytes), stream_), "zero"); });
+  }
+  void CopyColumns(Values from, std::int64_t from_stride, Values to, std::int64_t to_stride, std::int64_t rows,
+                   int columns) override {
+    Run("CopyColumns", [&] { Columns(from, from_stride, rows, columns, to, to_stride); });
+  }
+  Values Convert(const float* from, std::int64_t count, Values to) override {
+    if (activation_ == Element::kF32) return from;
+    constexpr int kRow = 4096;
+    Run("Convert", [&] {
+      const std::int64_t rows = count / kRow, rest = count % kRow;
+      Columns(from, kRow, rows, kRow, to, kRow);
+      if (rest > 0) Columns(from + rows * kRow, kRow, 1, static_cast<int>(rest), to.at(rows * kRow), kRow);
+    });
+    return to;
+  }
+  bool host_memory() const override { return false; }
+  std::string Finish() override {
+    Run("finish", [&] {
+      Check(cudaStreamSynchronize(stream_), "the device");
+      if (failure_.empty()) transfers_->Deliver();
+    });
+    return failure_;
+  }
+  const std::string& failure() const override { return failure_; }
+
+  Stream stream() const override { return {stream_}; }
+  Stream MakeStream() override {
+    cudaStream_t stream = nullptr;
+    Run("stream", [&] { Check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "stream"); });
+    if (stream != nullptr) streams_.push_back(stream);
+    return {stream};
+  }
+  void* MakeEvent() override {
+    cudaEvent_t event = nullptr;
+    Run("event", [&] { Check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "event"); });
+    if (event != nullptr) events_.push_back(event);
+    return event;
+  }
+  void Record(void* event, Stream stream) override {
+    Run("event", [&] {
+      Check(cudaEventRecord(static_cast<cudaEvent_t>(event), static_cast<cudaStream_t>(stream.handle)), "event");
+    });
+  }
+  void Wait(Stream stream, void* event) override {
+    Run("event", [&] {
+      Check(cudaStreamWaitEvent(static_cast<cudaStream_t>(stream.handle), static_cast<cudaEvent_t>(event), 0),
+            "event");
+    });
+  }
+
+  void BeginBatch(const BatchTables& batch) override {
+    documents_ = static_cast<int>(batch.host_documents.size());
+    Run("AttentionTiles",
+        [&] { AttentionTiles(stream(), batch.document_starts, documents_, workspace_.tile_starts); });
+  }
+  void Embed(const float* table, const BatchTables& batch, int n, float* x) override {
+    Run("Embed", [&] { ops::Embed(stream(), table, batch.tokens, batch.positions, n, x); });
+  }
+  void EmbedBackward(const BatchTables& batch, const float* dx, int vocabulary, int n, float* d_table) override {
+    Run("EmbedBackward", [&] {
+      ops::EmbedBackward(stream(), batch.tokens, batch.positions, vocabulary, dx, n, d_table, workspace_.any);
+    });
+  }
+  void RmsNorm(const float* x, std::int64_t x_stride, const float* w, std::int64_t rows, int n, float epsilon,
+               Values y, std::int64_t y_stride, float* r) override {
+    Run("RmsNorm", [&] {
+      Typed(y, [&](auto* out) { ops::RmsNorm(stream(), x, x_stride, w, rows, n, epsilon, out, y_stride, r); });
+    });
+  }
+  void RmsNormBackward(const float* x, std::int64_t x_stride, const float* w, const float* r, const float* dy,
+                       std::int64_t dy_stride, std::int64_t rows, int n, float* dx, std::int64_t dx_stride,
+                       float* dw) override {
+    Run("RmsNormBackward", [&] {
+      ops::RmsNormBackward(stream(), x, x_stride, w, r, dy, dy_stride, rows, n, true, dx, dx_stride, dw,
+                           static_cast<float*>(workspace_.any));
+    });
+  }
+  void Rope(const RopeTables& table, const std::int32_t* positions, std::int64_t rows, int vectors, bool backward,
+            Values x, std::int64_t row_stride, std::int64_t vector_stride) override {
+    Run("Rope", [&] {
+      Typed(x, [&](auto* values) {
+        ops::Rope(stream(), table.cosines, table.sines, table.host->dim(), positions, rows, vectors, backward, values,
+                  row_stride, vector_stride);
+      });
+    });
+  }
+  void Attention(const AttentionShape& shape, const BatchTables& batch, const AttentionValues& v) override {
+    Run("Attention", [&] {
+      Typed(v.q, [&](auto* q) { ops::Attention(stream(), shape, Documents(batch), Tensors(v, q)); });
+    });
+  }
+  void AttentionBackward(const AttentionShape& shape, const BatchTables& batch, const AttentionValues& v,
+                         const AttentionValueGradients& g) override {
+    Run("AttentionBackward", [&] {
+      Typed(v.q, [&](auto* q) {
+        using T = std::remove_pointer_t<decltype(q)>;
+        const DeviceAttentionGradients<T> gradients = {As<T>(g.d_out), As<T>(g.d_q), As<T>(g.d_kv),
+                                                       As<T>(g.d_rope_key)};
+        ops::AttentionBackward(stream(), shape, Documents(batch), Tensors(v, q), gradients,
+                               static_cast<float*>(workspace_.any));
+      });
+    });
+  }
+
+  void MatMul(std::span<const Product> products, std::span<const ExpertProduct> experts,
+              const ExpertSlots& slots) override {
+    Run("MatMul", [&] {
+      Values gathered_from;
+      for (const ExpertProduct& p : experts) MultiplyExperts(p, slots, &gathered_from);
+      for (const Product& p : products) CheckBlas(matmul_->Multiply(p), "MatMul");
+    });
+  }
+
+  void Swiglu(Values gate_up, const float* scale, std::int64_t rows, int n, Values h) override {
+    Run("Swiglu", [&] {
+      Typed(gate_up, [&](auto* in) {
+        using T = std::remove_pointer_t<decltype(in)>;
+        ops::Swiglu(stream(), static_cast<const T*>(in), scale, rows, n, As<T>(h));
+      });
+    });
+  }
+  void SwigluBackward(Values gate_up, const float* scale, Values d_h, std::int64_t rows, int n, Values d_gate_up,
+                      float* d_scale) override {
+    Run("SwigluBackward", [&] {
+      Typed(gate_up, [&](auto* in) {
+        using T = std::remove_pointer_t<decltype(in)>;
+        ops::SwigluBackward(stream(), static_cast<const T*>(in), scale, static_cast<const T*>(As<T>(d_h)), rows, n,
+                            As<T>(d_gate_up), d_scale);
+      });
+    });
+  }
+
+  void Route(const RouterShape& shape, const float* logits, const float* bias, std::int64_t tokens,
+             const Routing& r) override {
+    Run("Route", [&] {
+      ops::Route(stream(), shape, logits, bias, tokens, r.scores, r.chosen, r.weights);
+      SortByExpert(stream(), r.chosen, r.weights, tokens, shape.per_token, shape.experts,
+                   {r.offsets, r.slot_tokens, r.slot_weights, r.token_slots}, nullptr, workspace_.any);
+    });
+  }
+  void ReadOffsets(const std::int32_t* offsets, std::span<std::int32_t> host) override {
+    Run("ReadOffsets", [&] {
+      Check(transfers_->ReadNow(offsets, static_cast<std::int64_t>(host.size_bytes()), host.data()), "ReadOffsets");
+    });
+    if (!failure_.empty()) std::fill(host.begin(), host.end(), 0);
+  }
+  void RouteBackward(const RouterShape& shape, const Routing& r, const float* d_slot_weights, std::int64_t tokens,
+                     float* d_logits) override {
+    Run("RouteBackward", [&] {
+      GatherValues(stream(), d_slot_weights, r.token_slots, tokens * shape.per_token, workspace_.d_weights);
+      ops::RouteBackward(stream(), shape, r.scores, r.chosen, workspace_.d_weights, tokens, d_logits);
+    });
+  }
+  void BalanceLoss(const RouterShape& shape, const BatchTables& batch, const float* scores, double alpha,
+                   const double* factor, float* d_logits, BalanceSums* sums) override {
+    Run("BalanceLoss", [&] {
+      ops::BalanceLoss(stream(), shape, scores, batch.positions, batch.document_starts, documents_, alpha, factor,
+                       d_logits, sums, workspace_.any);
+    });
+  }
+  void GatherSum(const Routing& routing, Values slots, std::int64_t tokens, int per_token, int n,
+                 float* y) override {
+    Run("GatherSum", [&] {
+      Typed(slots, [&](auto* values) {
+        using T = std::remove_pointer_t<decltype(values)>;
+        ops::GatherSum(stream(), routing.token_slots, static_cast<const T*>(values), tokens, per_token, n, y);
+      });
+    });
+  }
+
+  void HeadLoss(const HeadArguments& a, const BatchTables& batch) override {
+    const DeviceTargets targets = {batch.targets,        batch.weights,     batch.host->teacher_k,
+                                   batch.teacher_counts, batch.teacher_ids, batch.teacher_logprobs,
+                                   batch.teacher_tail_logprobs};
+    const std::int64_t chunk = HeadChunk(a.vocabulary);
+    for (std::int64_t first = 0; first < batch.rows; first += chunk) {
+      Run("HeadLoss", [&] { HeadChunkLoss(a, batch, targets, first, std::min(chunk, batch.rows - first)); });
+    }
+  }
+
+  void GatherRows(Values x, const std::int32_t* rows, std::int64_t count, int n, Values y) override {
+    Run("GatherRows", [&] { Gather(x, rows, count, n, y); });
+  }
+
+  void GlobalNorm(const OptimizerTensors& tensors, double* norm) override {
+    Run("GlobalNorm", [&] {
+      ops::GlobalNorm(stream(), Optimizer(tensors));
+      Check(cudaMemcpyAsync(norm, &workspace_.step->norm, sizeof(double), cudaMemcpyDeviceToDevice, stream_),
+            "GlobalNorm");
+    });
+  }
+  void StepAdamW(const AdamWOptions& options, const OptimizerTensors& tensors, double norm, double learning_rate,
+                 std::int64_t steps_taken) override {
+    Run("StepAdamW", [&] {
+      const ops::AdamWStep step = {.learning_rate = learning_rate, .steps_taken = steps_taken, .norm = norm};
+      Check(transfers_->Upload(&step, sizeof(step), workspace_.step), "StepAdamW");
+      ops::StepAdamW(stream(), options, Optimizer(tensors));
+    });
+  }
+  void SquaredNorm(const OptimizerTensors& tensors, std::span<const Part> parts, double* sum) override {
+    Run("SquaredNorm", [&] {
+      DeviceAdamW device = Optimizer(tensors);
+      CutParts(*tensors.layout, parts);
+      device.leaves = workspace_.part_leaves;
+      device.tensor_leaves = workspace_.part_starts;
+      device.leaf_count = part_starts_.back();
+      device.tensor_count = static_cast<std::int32_t>(parts.size());
+      ops::GlobalNorm(stream(), device);
+      RETORT_LAUNCH(Square, 1, 1, 0, stream(), &workspace_.step->norm, sum);
+    });
+  }
+  void StepAdamW(const AdamWOptions& options, const OptimizerTensors& tensors, std::span<const Part> parts,
+                 double norm, double learning_rate, std::int64_t steps_taken) override {
+    Run("StepAdamW", [&] {
+      CutParts(*tensors.layout, parts);
+      std::int64_t packed = 0;
+      for (std::size_t i = 0; i < parts.size(); ++i) {
+        const ops::AdamWStep step = {.learning_rate = learning_rate, .steps_taken = steps_taken, .norm = norm};
+        Check(transfers_->Upload(&step, sizeof(step), workspace_.step), "StepAdamW");
+        DeviceAdamW device = Optimizer(tensors);
+        device.leaves = workspace_.part_leaves + part_starts_[i];
+        device.leaf_count = part_starts_[i + 1] - part_starts_[i];
+        device.rounded = nullptr;
+        // Leaves count from the storage's start, moments are packed.
+        device.first_moment += packed - parts[i].begin;
+        device.second_moment += packed - parts[i].begin;
+        packed += parts[i].size();
+        ops::StepAdamW(stream(), options, device);
+      }
+    });
+  }
+  void RoundMatrices(const OptimizerTensors& tensors) override {
+    if (tensors.matrices == nullptr) return;
+    Convert(tensors.weights, tensors.layout->storage_size(), {tensors.matrices, Element::kBf16});
+  }
+  void UpdateExpertBias(const ParameterLayout& layout, std::span<const std::int64_t> host_loads, double rate,
+                        float* weights) override {
+    const ModelConfig& c = layout.config();
+    Run("UpdateExpertBias", [&] {
+      Check(transfers_->Upload(host_loads.data(), static_cast<std::int64_t>(host_loads.size_bytes()),
+                               workspace_.loads),
+            "UpdateExpertBias");
+      const ops::AdamWStep step = {.expert_bias_rate = rate, .applied = 1};
+      Check(transfers_->Upload(&step, sizeof(step), workspace_.step), "UpdateExpertBias");
+      for (int i = 0; i < c.moe_layers(); ++i) {
+        const int bias = layout.Find("model.layers." + std::to_string(c.dense_layers + i) +
+                                     ".mlp.gate.e_score_correction_bias");
+        ops::UpdateExpertBias(stream(), workspace_.loads + std::int64_t{i} * c.experts, c.experts, workspace_.step,
+                              weights + layout.tensors()[bias].offset);
+      }
+    });
+  }
+
+ private:
+  std::string Name() const { return "cuda:" + std::to_string(ordinal_); }
+  void Check(cudaError_t error, const char* what) {
+    if (error != cudaSuccess && failure_.empty()) failure_ = Name() + ": " + what + ": " + Error(error);
+  }
+  void CheckBlas(cublasStatus_t status, const char* what) {
+    if (status == CUBLAS_STATUS_SUCCESS || !failure_.empty()) return;
+    failure_ = Name() + ": " + what + ": cuBLAS: " + cublasGetStatusString(status) + " (" +
+               std::to_string(static_cast<int>(status)) + ")";
+  }
+  // One operator: nothing after a failure; launches that were refused are found behind it.
+  template <typename Body>
+  void Run(const char* name, const Body& body) {
+    if (!failure_.empty()) return;
+    Check(cudaSetDevice(ordinal_), name);
+    if (!failure_.empty()) return;
+    body();
+    Check(cudaGetLastError(), name);
+  }
+
+  template <typename T>
+  static T* As(const Values& v) {
+    assert(v.element == (sizeof(T) == 4 ? Element::kF32 : Element::kBf16));
+    return static_cast<T*>(v.data);
+  }
+  AttentionDocuments Documents(const BatchTables& batch) const {
+    return {batch.document_starts, workspace_.tile_starts, documents_, batch.positions};
+  }
+  template <typename T>
+  static DeviceAttention<T> Tensors(const AttentionValues& v, const T* q) {
+    return {q, As<T>(v.kv), As<T>(v.rope_key), As<T>(v.out), v.log_sum};
+  }
+  DeviceAdamW Optimizer(const OptimizerTensors& t) const {
+    return {workspace_.leaves, workspace_.tensor_leaves, leaf_count_,     tensor_count_,          t.gradients,
+            t.weights,         t.matrices,               t.first_moment, t.second_moment, workspace_.norm_leaves,
+            workspace_.step};
+  }
+  // The leaves of trained tensors within parts, on the device; kept until other parts come.
+  void CutParts(const ParameterLayout& layout, std::span<const Part> parts) {
+    assert(static_cast<std::int64_t>(parts.size()) <= PartsMost(layout.config()));
+    if (std::equal(parts.begin(), parts.end(), parts_.begin(), parts_.end())) return;
+    parts_.assign(parts.begin(), parts.end());
+    std::vector<AdamWLeaf> leaves = PlanAdamW(layout).leaves;
+    std::sort(leaves.begin(), leaves.end(),
+              [](const AdamWLeaf& a, const AdamWLeaf& b) { return a.offset < b.offset; });
+    std::vector<AdamWLeaf> cut;
+    part_starts_ = {0};
+    for (const Part& part : parts) {
+      for (const AdamWLeaf& leaf : leaves) {
+        const std::int64_t begin = std::max(leaf.offset, part.begin);
+        const std::int64_t end = std::min(leaf.offset + leaf.count, part.end);
+        if (begin < end) cut.push_back({begin, static_cast<std::int32_t>(end - begin), leaf.decays});
+      }
+      part_starts_.push_back(static_cast<std::int32_t>(cut.size()));
+    }
+    UploadVector(cut, workspace_.part_leaves);
+    UploadVector(part_starts_, workspace_.part_starts);
+  }
+  template <typename T>
+  void UploadVector(const std::vector<T>& values, T* to) {
+    Upload(values.data(), static_cast<std::int64_t>(values.size() * sizeof(T)), to);
+  }
+
+  void Columns(Values from, std::int64_t from_stride, std::int64_t rows, int columns, Values to,
+               std::int64_t to_stride) {
+    Typed(from, [&](auto* source) {
+      Typed(to, [&](auto* target) {
+        ops::CopyColumns(stream(), const_cast<const std::remove_pointer_t<decltype(source)>*>(source), from_stride,
+                         rows, columns, target, to_stride);
+      });
+    });
+  }
+  // rows[i] of `from`, as `to`.
+  void Gather(Values from, const std::int32_t* rows, std::int64_t count, int n, Values to) {
+    Typed(from, [&](auto* source) {
+      Typed(to, [&](auto* target) {
+        ops::GatherRows(stream(), const_cast<const std::remove_pointer_t<decltype(source)>*>(source), rows, count, n,
+                   target);
+      });
+    });
+  }
+
+  // One linear layer of all experts as one grouped call. *gathered_from: what lies gathered in the workspace.
+  void MultiplyExperts(const ExpertProduct& p, const ExpertSlots& slots, Values* gathered_from) {
+    using Kind = ExpertProduct::Kind;
+    const std::int64_t count = slots.host_offsets.empty() ? 0 : slots.host_offsets.back();
+    if (count == 0) return;
+    // cuBLAS groups have one type; gradients of weights are summed in fp32, so bf16 operands are widened.
+    const bool widen = p.kind == Kind::kWeight && activation_ == Element::kBf16;
+    const auto operand = [&](Values v, int width, bool by_token, float* widened) {
+      if (widen) {
+        if (by_token) {
+          Gather(v, slots.slot_tokens, count, width, widened);
+        } else {
+          Columns(v, width, count, width, widened, width);
+        }
+        return Values(widened);
+      }
+      if (!by_token) return v;
+      if (gathered_from->data != v.data) Gather(v, slots.slot_tokens, count, width, workspace_.experts.gathered);
+      *gathered_from = v;
+      return workspace_.experts.gathered;
+    };
+    const Values x = p.kind == Kind::kInput ? p.x : operand(p.x, p.in, p.x_by_token, workspace_.experts.x);
+    const Values y = p.kind == Kind::kForward ? p.y : operand(p.y, p.out, p.y_by_token, workspace_.experts.y);
+    groups_.clear();
+    for (std::size_t e = 0; e + 1 < slots.host_offsets.size(); ++e) {
+      const std::int64_t first = slots.host_offsets[e], size = slots.host_offsets[e + 1] - first;
+      if (size == 0) continue;
+      const Values w = p.w.at(p.w_stride * static_cast<std::int64_t>(e));
+      const Values xe = x.at(first * p.in), ye = y.at(first * p.out);
+      groups_.push_back(p.kind == Kind::kForward ? Linear(xe, p.in, w, ye, p.out, size, p.in, p.out)
+                        : p.kind == Kind::kInput ? LinearInput(ye, p.out, w, xe, p.in, size, p.in, p.out)
+                                                 : LinearWeight(ye, p.out, xe, p.in, w.f32(), size, p.in, p.out));
+    }
+    CudaMatmul::ListPointers(groups_, &pointers_);
+    Check(transfers_->Upload(pointers_.data(), static_cast<std::int64_t>(pointers_.size() * sizeof(void*)),
+                             workspace_.pointers),
+          "MatMul");
+    CheckBlas(matmul_->MultiplyGrouped(groups_, widen, workspace_.pointers), "MatMul of experts");
+  }
+
+  void HeadChunkLoss(const HeadArguments& a, const BatchTables& batch, const DeviceTargets& targets,
+                     std::int64_t first, std::int64_t count) {
+    const auto& w = workspace_.head;
+    const std::int32_t* const rows = batch.loss_rows + first;
+    const bool backward = a.d_w != nullptr;
+    const DeviceTokenLosses losses = {a.losses.cross_entropy + first, a.losses.divergence + first,
+                                      a.losses.argmax == nullptr ? nullptr : a.losses.argmax + first};
+    Gather(a.x, rows, count, a.hidden, w.x);
+    CheckBlas(matmul_->Multiply(Linear(w.x, a.hidden, a.w, w.logits, a.vocabulary, count, a.hidden, a.vocabulary)),
+              "HeadLoss");
+    Typed(w.d_logits, [&](auto* d_logits) {
+      ops::HeadLoss(stream(), w.logits, a.vocabulary, targets, rows, count, a.ce_weight, a.factor,
+                    backward ? d_logits : nullptr, losses, w.work);
+    });
+    SumHeadLosses(stream(), targets, rows, count, a.ce_weight, losses, a.sums);
+    if (!backward) return;
+    CheckBlas(matmul_->Multiply(
+                  LinearInput(w.d_logits, a.vocabulary, a.w, w.d_rows, a.hidden, count, a.hidden, a.vocabulary)),
+              "HeadLoss");
+    ScatterRows(stream(), static_cast<const float*>(w.d_rows), rows, count, a.hidden, a.d_x);
+    CheckBlas(matmul_->Multiply(
+                  LinearWeight(w.d_logits, a.vocabulary, w.x, a.hidden, a.d_w, count, a.hidden, a.vocabulary)),
+              "HeadLoss");
+  }
+
+  const int ordinal_;
+  const Element activation_;
+  DeviceDescription description_;
+  std::string failure_;
+  cudaStream_t stream_ = nullptr;
+  std::vector<cudaStream_t> streams_;
+  std::vector<cudaEvent_t> events_;
+  std::unique_ptr<PinnedTransfers> transfers_;
+  std::unique_ptr<CudaMatmul> matmul_;
+  void* cublas_workspace_ = nullptr;
+  void* workspace_memory_ = nullptr;
+  Workspace workspace_ = {};
+  std::int32_t leaf_count_ = 0, tensor_count_ = 0;
+  int documents_ = 0;
+  std::vector<Part> parts_;
+  std::vector<std::int32_t> part_starts_ = {0};
+  std::vector<Product> groups_;
+  std::vector<const void*> pointers_;
+};
+
+}  // namespace
+
+int DescribeCudaDevices(std::string* text) {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaSuccess && count > 0) {
+    cudaDeviceProp properties{};
+    cudaGetDeviceProperties(&properties, 0);
+    char memory[64];
+    std::snprintf(memory, sizeof(memory), "%.0f GiB", static_cast<double>(properties.totalGlobalMem) / (1 << 30));
+    *text = std::to_string(count) + (count == 1 ? " CUDA device, a " : " CUDA devices, the first a ") +
+            properties.name + " with " + memory + ", compute capability " + std::to_string(properties.major) + "." +
+            std::to_string(properties.minor);
+    return count;
+  }
+  cudaGetLastError();
+  int driver = 0, runtime = 0;
+  cudaDriverGetVersion(&driver);
+  cudaRuntimeGetVersion(&runtime);
+  const auto version = [](int v) { return std::to_string(v / 1000) + "." + std::to_string(v % 1000 / 10); };
+  *text = "no CUDA device: ";
+  if (error == cudaErrorInsufficientDriver && driver > 0) {
+    *text += "the driver supports CUDA " + version(driver) + ", wanted " + version(runtime) + " or newer (35)";
+  } else if (error == cudaErrorInsufficientDriver) {
+    *text += "no NVIDIA driver is loaded (35)";
+  } else {
+    *text += error == cudaSuccess ? "the driver shows none (100)" : Error(error);
+  }
+  return 0;
+}
+
+std::unique_ptr<Backend> OpenCudaBackend(int ordinal, Element activation, std::string* problem) {
+  const int count = DescribeCudaDevices(problem);
+  if (count == 0) return nullptr;
+  if (ordinal < 0 || ordinal >= count) {
+    *problem = "no device cuda:" + std::to_string(ordinal) + "; seen: " + *problem + ", counted from 0";
+    return nullptr;
+  }
+  auto backend = std::make_unique<CudaBackend>(ordinal, activation);
+  *problem = backend->Open();
+  if (!problem->empty()) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  return backend;
+}
+
+}  // namespace retort::student
