@@ -1,6 +1,6 @@
-// What learns: the weights of a student, their gradients and AdamW state in a backend's memory, alone or as one rank of
-// several (student/parallel). One optimiser step over a backend and a world is composed here, once for the CPU and for
-// devices; what is trained on and when is the trainer's.
+// What learns: the weights of a student, their gradients and AdamW state in a backend's memory, alone or as
+// one rank of several (student/parallel). One optimiser step over a backend and a world is composed here,
+// once for the CPU and for devices; what is trained on and when is the trainer's.
 //
 //   Learner learner(layout, adamw, backend, world);      // world: null when alone
 //   if (!learner.Reserve(sizes)) return backend.failure();
@@ -8,9 +8,9 @@
 //   for (...) LearnedStep step = learner.Step(batches_of_this_rank, inputs);
 //   const TrainingState* state = learner.Read();          // for a checkpoint, an evaluation, an export
 //
-// With a world every rank makes the same calls. Rank 0 alone gives and gets whole states, so a checkpoint fits any
-// number of ranks. Failures: the backend's are in Backend::failure(), other ranks' in World::failure(); after either
-// nothing here is to be used. One caller at a time.
+// With a world every rank makes the same calls. Rank 0 alone gives and gets whole states, so a checkpoint
+// fits any number of ranks. Failures: the backend's are in Backend::failure(), other ranks' in
+// World::failure(); after either nothing here is to be used. One caller at a time.
 #ifndef STUDENT_MODEL_LEARNER_H_
 #define STUDENT_MODEL_LEARNER_H_
 
@@ -41,7 +41,8 @@ struct StepInputs {
 
 // Of the whole step, over all ranks; the same on each but for the times.
 struct LearnedStep {
-  bool ok = false;  // false: a failure (see above), or a loss or norm that is not finite; nothing has changed then
+  bool ok =
+      false;  // false: a failure (see above), or a loss or norm that is not finite; nothing has changed then
   double valid_tokens = 0, teacher_tokens = 0;
   double ce_sum = 0, kl_sum = 0, mixed_sum = 0;  // as BatchResult
   double balance = 0;
@@ -49,31 +50,32 @@ struct LearnedStep {
   std::int64_t tokens = 0;                  // forwarded
   std::vector<std::int64_t> expert_counts;  // [moe_layers, experts]
   double forward_seconds = 0, backward_seconds = 0, optimizer_seconds = 0;
-  double communication_seconds = 0;  // waiting for other ranks, as far as it is not hidden behind computation
+  double communication_seconds = 0;  // waiting for other ranks; also in the phase that waited
 };
 
 class Learner {
  public:
   // backend and world must outlive it; world is null when alone.
-  Learner(std::shared_ptr<const ParameterLayout> layout, const AdamWOptions& options, Backend& backend, World* world);
+  Learner(std::shared_ptr<const ParameterLayout> layout, const AdamWOptions& options, Backend& backend,
+          World* world);
   ~Learner();
   Learner(const Learner&) = delete;
   Learner& operator=(const Learner&) = delete;
 
-  // Bytes of backend memory that Reserve takes, the operators' working memory included. place: {1, 1} and 0 when alone.
+  // Bytes of backend memory that Reserve takes, the operators' working memory included. place: {1, 1} and 0
+  // when alone.
   static std::int64_t BytesNeeded(std::shared_ptr<const ParameterLayout> layout, const PassSizes& sizes,
                                   const Backend& backend, const RankPlace& place);
-  // Makes all memory, for micro-batches up to `sizes`. limits.slots, activation, backward and expert_ranks are filled in
-  // here. False when it does not fit. Called once.
+  // Makes all memory, for micro-batches up to `sizes`. limits.slots, activation, backward and expert_ranks
+  // are filled in here. False when it does not fit. Called once.
   bool Reserve(PassSizes sizes);
 
   // Replaces the state. With a world rank 0 passes it and the others null. False on a failure.
   bool Load(const TrainingState* state);
-  // The state as it is now; null on a failure and on ranks other than 0. Alone on the CPU the sets are views of what is
-  // trained; elsewhere copies, kept for the next call. Valid until the next call of Step, Load or Read.
+  // The state as it is now; null on a failure and on ranks other than 0. Alone on the CPU the sets are views
+  // of what is trained; elsewhere copies, kept for the next call. Valid until the next call of Step, Load or
+  // Read.
   const TrainingState* Read();
-  // Of Read, the weights alone; on rank 0 without a gather of moments. Null as there.
-  const ParameterSet* ReadWeights();
 
   // One optimiser step over this rank's micro-batches, the same number on every rank; at least one.
   LearnedStep Step(std::span<const PackedBatch> batches, const StepInputs& inputs);

@@ -122,7 +122,7 @@ int ParameterLayout::Find(std::string_view name) const {
 }
 
 void ParameterSet::Free::operator()(float* values) const {
-  std::free(values);
+  if (owned) std::free(values);
 }
 
 ParameterSet::ParameterSet(std::shared_ptr<const ParameterLayout> layout) : layout_(std::move(layout)) {
@@ -130,6 +130,13 @@ ParameterSet::ParameterSet(std::shared_ptr<const ParameterLayout> layout) : layo
   values_.reset(static_cast<float*>(std::aligned_alloc(kAlignment * sizeof(float), bytes)));
   if (values_ == nullptr) throw std::bad_alloc();
   SetZero();
+}
+
+ParameterSet ParameterSet::View(std::shared_ptr<const ParameterLayout> layout, float* storage) {
+  ParameterSet view;
+  view.layout_ = std::move(layout);
+  view.values_ = std::unique_ptr<float[], Free>(storage, Free(false));
+  return view;
 }
 
 std::span<float> ParameterSet::tensor(int index) {

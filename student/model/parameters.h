@@ -68,6 +68,8 @@ class ParameterSet {
  public:
   // All zeros; one contiguous allocation, 64-byte aligned.
   explicit ParameterSet(std::shared_ptr<const ParameterLayout> layout);
+  // A view of a storage that somebody else owns and that outlives the set.
+  static ParameterSet View(std::shared_ptr<const ParameterLayout> layout, float* storage);
   ParameterSet(ParameterSet&&) noexcept = default;
   ParameterSet& operator=(ParameterSet&&) noexcept = default;
 
@@ -87,8 +89,12 @@ class ParameterSet {
 
  private:
   struct Free {
+    Free() : owned(true) {}
+    explicit Free(bool o) : owned(o) {}
     void operator()(float* values) const;
+    bool owned;
   };
+  ParameterSet() = default;
   std::shared_ptr<const ParameterLayout> layout_;
   std::unique_ptr<float[], Free> values_;
 };

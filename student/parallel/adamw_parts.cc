@@ -66,7 +66,8 @@ void StepAdamW(const AdamWOptions& options, const ParameterLayout& layout, std::
                Isa isa) {
   const double steps = static_cast<double>(steps_taken + 1);
   const double scale = options.clip_norm > 0 && norm > options.clip_norm ? options.clip_norm / norm : 1.0;
-  const double correction1 = 1 - std::pow(options.beta1, steps), correction2 = 1 - std::pow(options.beta2, steps);
+  const double correction1 = 1 - std::pow(options.beta1, steps),
+               correction2 = 1 - std::pow(options.beta2, steps);
   const std::vector<Piece> pieces = CutTrained(layout, parts);
   const RowKernels& kernels = RowKernelsOf(isa);
   pool.Run(static_cast<std::int64_t>(pieces.size()), [&](std::int64_t i, int) {
@@ -79,8 +80,9 @@ void StepAdamW(const AdamWOptions& options, const ParameterLayout& layout, std::
         .root_correction = static_cast<float>(1 / std::sqrt(correction2)),
         .epsilon = static_cast<float>(options.epsilon),
         .decay = piece.tensor->decays() ? static_cast<float>(learning_rate * options.weight_decay) : 0.0f};
-    kernels.adamw(coefficients, gradients + piece.begin, static_cast<int>(piece.count), parameters + piece.begin,
-                  packed_first_moment + piece.packed, packed_second_moment + piece.packed);
+    kernels.adamw(coefficients, gradients + piece.begin, static_cast<int>(piece.count),
+                  parameters + piece.begin, packed_first_moment + piece.packed,
+                  packed_second_moment + piece.packed);
   });
 }
 

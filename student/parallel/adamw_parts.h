@@ -14,13 +14,13 @@
 
 namespace retort::student {
 
-// Sum of the squares of the trained values in `parts`, in fp64: leaves of at most 4,096 values, added in order. The
-// same bits for any number of threads.
+// Sum of the squares of the trained values in `parts`, in fp64: leaves of at most 4,096 values, added in
+// order. The same bits for any number of threads.
 double SquaredNorm(const ParameterLayout& layout, const float* gradients, std::span<const Part> parts,
                    ThreadPool& pool);
 
-// Steps the trained values in `parts` as StepAdamW does. gradients and parameters point at whole storages; moments
-// are packed: those of a part begin where those of the part before end.
+// Steps the trained values in `parts` as StepAdamW does. gradients and parameters point at whole storages;
+// moments are packed: those of a part begin where those of the part before end.
 void StepAdamW(const AdamWOptions& options, const ParameterLayout& layout, std::span<const Part> parts,
                const float* gradients, double norm, double learning_rate, std::int64_t steps_taken,
                float* parameters, float* packed_first_moment, float* packed_second_moment, ThreadPool& pool,

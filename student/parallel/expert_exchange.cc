@@ -5,7 +5,10 @@
 namespace retort::student {
 
 ExpertExchange::ExpertExchange(Collectives& group, Backend& backend, int experts)
-    : group_(group), backend_(backend), own_experts_(experts / group.size()), mine_(experts),
+    : group_(group),
+      backend_(backend),
+      own_experts_(experts / group.size()),
+      mine_(experts),
       counts_(static_cast<std::size_t>(experts) * group.size()) {
   assert(own_experts_ * group.size() == experts);
 }

@@ -35,7 +35,8 @@ std::vector<Part> Cut(const Part& storage, int ranks) {
   std::vector<Part> parts;
   const std::int64_t grains = storage.size() / kGrain;
   for (int r = 0; r < ranks; ++r) {
-    parts.push_back({storage.begin + grains * r / ranks * kGrain, storage.begin + grains * (r + 1) / ranks * kGrain});
+    parts.push_back(
+        {storage.begin + grains * r / ranks * kGrain, storage.begin + grains * (r + 1) / ranks * kGrain});
   }
   parts.back().end = storage.end;
   return parts;
@@ -58,8 +59,8 @@ ShardPlan ShardPlan::Make(const ParameterLayout& layout, const RankPlace& place)
     const std::int64_t end = i + 1 < tensors.size() ? tensors[i + 1].offset : layout.storage_size();
     const Part storage = {tensors[i].offset, end};
     const bool routed = home.expert >= 0;
-    if (!plan.buckets.empty() && plan.buckets.back().layer == home.layer && plan.buckets.back().routed == routed &&
-        plan.buckets.back().storage.end == storage.begin) {
+    if (!plan.buckets.empty() && plan.buckets.back().layer == home.layer &&
+        plan.buckets.back().routed == routed && plan.buckets.back().storage.end == storage.begin) {
       plan.buckets.back().storage.end = storage.end;
     } else {
       plan.buckets.push_back({home.layer, routed, storage, {}});
@@ -69,7 +70,8 @@ ShardPlan ShardPlan::Make(const ParameterLayout& layout, const RankPlace& place)
                    [](const Bucket& a, const Bucket& b) { return a.layer > b.layer; });
   for (Bucket& bucket : plan.buckets) {
     bucket.parts = Cut(bucket.storage, bucket.routed ? place.layout.data : place.layout.world());
-    plan.own.push_back(bucket.parts[static_cast<std::size_t>(bucket.routed ? place.data_rank() : place.rank)]);
+    plan.own.push_back(
+        bucket.parts[static_cast<std::size_t>(bucket.routed ? place.data_rank() : place.rank)]);
     plan.own_floats += plan.own.back().size();
     if (bucket.routed) plan.experts.push_back(bucket.storage);
   }

@@ -1,13 +1,13 @@
 // Which rank keeps the optimiser state of which weights, and in which order gradients are reduced.
 //
 // The storage of a ParameterSet is cut into buckets: for each layer what lies before its routed experts, the
-// routed experts, and what lies behind them; the final norm and an untied head; the embedding. They come in the
-// order in which a backward pass finishes them: last layer first, the embedding at the end. When experts are split
-// over ranks, the bucket of routed experts has those that this rank owns and is reduced over the data group alone;
-// experts of other ranks are in no bucket of this rank.
+// routed experts, and what lies behind them; the final norm and an untied head; the embedding. They come in
+// the order in which a backward pass finishes them: last layer first, the embedding at the end. When experts
+// are split over ranks, the bucket of routed experts has those that this rank owns and is reduced over the
+// data group alone; experts of other ranks are in no bucket of this rank.
 //
-// Each bucket is cut into one part per rank of its group. A rank holds both AdamW moments, and steps the weights,
-// of its own parts only (ZeRO stage 1; Rajbhandari et al., arXiv 1910.02054).
+// Each bucket is cut into one part per rank of its group. A rank holds both AdamW moments, and steps the
+// weights, of its own parts only (ZeRO stage 1; Rajbhandari et al., arXiv 1910.02054).
 #ifndef STUDENT_PARALLEL_SHARD_PLAN_H_
 #define STUDENT_PARALLEL_SHARD_PLAN_H_
 
@@ -21,8 +21,8 @@
 namespace retort::student {
 
 struct Bucket {
-  // The layer whose backward pass completes it; config.layers: final norm and head (when it is not tied); -1: the
-  // embedding, complete when the whole pass is. What Pass::LayerDone announces.
+  // The layer whose backward pass completes it; config.layers: final norm and head (when it is not tied); -1:
+  // the embedding, complete when the whole pass is. What Pass::LayerDone announces.
   int layer = 0;
   bool routed = false;      // experts split over ranks: reduced over World::data(), else over World::all()
   Part storage;             // floats of ParameterSet::storage()

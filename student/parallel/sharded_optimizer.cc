@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <chrono>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -19,6 +20,17 @@ std::int64_t ExpertFloats(const ShardPlan& plan) {
   for (const Part& part : plan.experts) floats += part.size();
   return floats;
 }
+
+// Adds the time of its life to a sum.
+class Waiting {
+ public:
+  explicit Waiting(double& seconds) : seconds_(seconds) {}
+  ~Waiting() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begun_).count(); }
+
+ private:
+  double& seconds_;
+  const std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
+};
 
 // Room for the packed moments or the experts of any one rank.
 std::int64_t StagingFloats(const ParameterLayout& layout, RankPlace place) {
@@ -70,6 +82,7 @@ struct ShardedOptimizer::Impl {
   }
 
   void FinishReductions(float* gradients) {
+    const Waiting wait(waiting_seconds);
     while (next_bucket < plan.buckets.size()) StartNext(gradients);
     next_bucket = 0;
     if (reductions != nullptr) {
@@ -97,6 +110,7 @@ struct ShardedOptimizer::Impl {
   World& world;
   const ShardPlan plan;
   std::int64_t steps_taken = 0;
+  double waiting_seconds = 0;
   float *first = nullptr, *second = nullptr, *staging = nullptr;
   double* sum = nullptr;
   std::size_t next_bucket = 0;  // of the step under way
@@ -122,10 +136,11 @@ bool ShardedOptimizer::Reserve() {
   const std::int64_t bytes = run.plan.own_floats * kFloat;
   run.first = static_cast<float*>(run.backend.Allocate(bytes));
   run.second = static_cast<float*>(run.backend.Allocate(bytes));
-  run.staging = static_cast<float*>(
-      run.backend.Allocate(StagingFloats(*run.layout, run.world.place()) * kFloat));
+  run.staging =
+      static_cast<float*>(run.backend.Allocate(StagingFloats(*run.layout, run.world.place()) * kFloat));
   run.sum = static_cast<double*>(run.backend.Allocate(sizeof(double)));
-  if (run.first == nullptr || run.second == nullptr || run.staging == nullptr || run.sum == nullptr) return false;
+  if (run.first == nullptr || run.second == nullptr || run.staging == nullptr || run.sum == nullptr)
+    return false;
   run.backend.Zero(run.first, bytes);
   run.backend.Zero(run.second, bytes);
   return true;
@@ -145,23 +160,36 @@ void ShardedOptimizer::LayerDone(int layer, float* gradients) {
   }
 }
 
+void ShardedOptimizer::FinishReductions(float* gradients) {
+  impl_->FinishReductions(gradients);
+}
+
+double ShardedOptimizer::TakeWaitingSeconds() {
+  return std::exchange(impl_->waiting_seconds, 0);
+}
+
 double ShardedOptimizer::Step(const OptimizerTensors& given, double learning_rate) {
   Impl& run = *impl_;
   Backend& backend = run.backend;
   OptimizerTensors tensors = given;
   tensors.first_moment = run.first;
   tensors.second_moment = run.second;
-  run.FinishReductions(const_cast<float*>(given.gradients));
+  assert(run.next_bucket == 0);
   backend.SquaredNorm(tensors, run.plan.own, run.sum);
   double norm = 0;
   backend.Download(run.sum, sizeof(norm), &norm);
   const bool computed = backend.Finish().empty() && run.world.all().Finish(run.stream);
   if (!computed) return std::numeric_limits<double>::quiet_NaN();
-  if (!run.world.all().SumHost(std::span<double>(&norm, 1))) return std::numeric_limits<double>::quiet_NaN();
+  {
+    const Waiting wait(run.waiting_seconds);
+    if (!run.world.all().SumHost(std::span<double>(&norm, 1)))
+      return std::numeric_limits<double>::quiet_NaN();
+  }
   norm = std::sqrt(norm);
   if (!std::isfinite(norm)) return norm;  // the same on all ranks
   backend.StepAdamW(run.options, tensors, run.plan.own, norm, learning_rate, run.steps_taken);
   bool gathered = true;
+  const Waiting wait(run.waiting_seconds);
   for (const Bucket& bucket : run.plan.buckets) {
     gathered = run.GroupOf(bucket).AllGather(tensors.weights, bucket.parts, backend.stream()) && gathered;
   }
@@ -222,7 +250,8 @@ bool ShardedOptimizer::Scatter(float* weights, const ParameterSet* first, const 
   const int rank = run.world.place().rank;
   assert((rank == 0) == (first != nullptr) && (first == nullptr) == (second == nullptr));
   run.steps_taken = steps_taken;
-  if (!run.world.all().Broadcast(weights, run.layout->storage_size() * kFloat, 0, run.backend.stream())) return false;
+  if (!run.world.all().Broadcast(weights, run.layout->storage_size() * kFloat, 0, run.backend.stream()))
+    return false;
   for (int target = 0; target < run.world.place().layout.world(); ++target) {
     const ShardPlan plan = run.PlanOf(target);
     for (const auto& [moment, whole] : {std::pair{run.first, first}, std::pair{run.second, second}}) {

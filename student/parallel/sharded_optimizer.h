@@ -1,14 +1,15 @@
-// One optimiser step of all ranks: gradients are reduced bucket by bucket while the backward pass still runs, each
-// rank steps its own parts with AdamW, the new weights are gathered.
+// One optimiser step of all ranks: gradients are reduced bucket by bucket while the backward pass still runs,
+// each rank steps its own parts with AdamW, the new weights are gathered.
 //
 //   ShardedOptimizer optimizer(layout, options, backend, world);
 //   if (!optimizer.Reserve()) ...                    // backend.failure()
 //   for each micro-batch of this rank's rows: backward; in the last one LayerDone(layer) as layers are done
+//   optimizer.FinishReductions(gradients);
 //   norm = optimizer.Step(tensors, learning_rate);
 //
-// Sums over ranks are in rank order and the global norm is added up part by part, rank by rank, so the same layout
-// gives the same bits; another layout rounds otherwise. On the CPU reductions run on a thread of their own, on a
-// device on a stream of their own. Calls are for one thread. Failure as in collectives.h.
+// Sums over ranks are in rank order and the global norm is added up part by part, rank by rank, so the same
+// layout gives the same bits; another layout rounds otherwise. On the CPU reductions run on a thread of their
+// own, on a device on a stream of their own. Calls are for one thread. Failure as in collectives.h.
 #ifndef STUDENT_PARALLEL_SHARDED_OPTIMIZER_H_
 #define STUDENT_PARALLEL_SHARDED_OPTIMIZER_H_
 
@@ -26,8 +27,8 @@ namespace retort::student {
 class ShardedOptimizer {
  public:
   // backend and world must outlive it.
-  ShardedOptimizer(std::shared_ptr<const ParameterLayout> layout, const AdamWOptions& options, Backend& backend,
-                   World& world);
+  ShardedOptimizer(std::shared_ptr<const ParameterLayout> layout, const AdamWOptions& options,
+                   Backend& backend, World& world);
   ~ShardedOptimizer();
   ShardedOptimizer(const ShardedOptimizer&) = delete;
   ShardedOptimizer& operator=(const ShardedOptimizer&) = delete;
@@ -41,25 +42,35 @@ class ShardedOptimizer {
   std::int64_t steps_taken() const;
 
   // To be given to Pass::Backward of the last micro-batch of a step: everything that adds to the gradients of
-  // `layer` (as Bucket::layer) is queued on the backend. Starts their reduction and returns. Layers come in the
-  // order of the plan.
+  // `layer` (as Bucket::layer) is queued on the backend. Starts their reduction and returns. Layers come in
+  // the order of the plan.
   void LayerDone(int layer, float* gradients);
 
-  // tensors: weights, gradients, matrices of the backend; its moments are not read. Reduces what was not announced,
-  // waits, clips by the global norm over all ranks, steps the own parts and gathers the rest; experts of other ranks
-  // are left as they are. Returns the norm before clipping. When it is not finite nothing has changed and the step
-  // is not counted; when the run has failed (World::failure()) it is NaN. Gradients are unspecified afterwards.
+  // Reduces what was not announced and waits for all reductions of the step. Until then World::all() and
+  // World::data() are in use.
+  void FinishReductions(float* gradients);
+
+  // After FinishReductions. tensors: weights, gradients, matrices of the backend; its moments are not read.
+  // Clips by the global norm over all ranks, steps the own parts and gathers the rest; experts of other ranks
+  // are left as they are. Returns the norm before clipping. When it is not finite nothing has changed and the
+  // step is not counted; when the run has failed (World::failure()) it is NaN. Gradients are unspecified
+  // afterwards.
   double Step(const OptimizerTensors& tensors, double learning_rate);
+
+  // Seconds that FinishReductions and Step have waited for other ranks since the last call.
+  double TakeWaitingSeconds();
 
   // State in the form of one process, so that a checkpoint fits every layout. All ranks make each call.
   //
   // Fills *first and *second on rank 0; null on the others.
   bool GatherMoments(ParameterSet* first, ParameterSet* second);
-  // Completes `weights` (backend memory) on rank 0 with the experts that other ranks own; the rest of it, and other
-  // ranks, as they are.
+  // Completes `weights` (backend memory) on rank 0 with the experts that other ranks own; the rest of it, and
+  // other ranks, as they are.
   bool GatherExperts(float* weights);
-  // Gives every rank rank 0's weights (backend memory) and its parts of the moments, which only rank 0 passes.
-  bool Scatter(float* weights, const ParameterSet* first, const ParameterSet* second, std::int64_t steps_taken);
+  // Gives every rank rank 0's weights (backend memory) and its parts of the moments, which only rank 0
+  // passes.
+  bool Scatter(float* weights, const ParameterSet* first, const ParameterSet* second,
+               std::int64_t steps_taken);
 
  private:
   struct Impl;
