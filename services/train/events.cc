@@ -28,6 +28,37 @@ void Events::Step(const student::TrainedStep& step, int64_t steps) {
                {"tokens_per_second", rate}});
 }
 
+void Events::Reported(const Report& report) {
+  nlohmann::ordered_json event = {{"event", "report"},
+                                  {"step", report.step},
+                                  {"steps", report.steps},
+                                  {"loss", report.loss},
+                                  {"tokens", report.tokens},
+                                  {"seconds", report.seconds},
+                                  {"tokens_per_second", report.tokens_per_second},
+                                  {"phases",
+                                   {{"data", report.phases.data},
+                                    {"forward", report.phases.forward},
+                                    {"backward", report.phases.backward},
+                                    {"optimizer", report.phases.optimizer},
+                                    {"communication", report.phases.communication},
+                                    {"checkpoint", report.checkpoint_seconds}}},
+                                  {"flops_per_second", report.flops_per_second}};
+  const auto add = [&event](const char* name, const auto& value) {
+    if (value) event[name] = *value;
+  };
+  add("peak_flops_per_second", report.peak_flops_per_second);
+  add("mfu", report.mfu);
+  event["expert_load"] = report.expert_load;
+  event["resident_bytes"] = report.resident_bytes;
+  add("device_memory_bytes", report.device_memory_bytes);
+  add("celsius", report.celsius);
+  add("watts", report.watts);
+  event["energy_source"] = report.energy_source;
+  add("joules", report.joules);
+  Write(out_, event);
+}
+
 void Events::Checkpoint(const student::CheckpointInfo& checkpoint) {
   Write(out_, {{"event", "checkpoint"}, {"step", checkpoint.step}, {"digest", checkpoint.digest}});
 }

@@ -134,6 +134,23 @@ absl::StatusOr<Dataset> LedgerClient::ReadDataset(const DatasetQuestion& questio
   return dataset;
 }
 
+absl::StatusOr<size_t> LedgerClient::CountKnown(const std::string& project,
+                                                const std::vector<std::string>& request_ids) {
+  wire::LookupRequestsRequest request;
+  request.set_parent(project);
+  for (const std::string& id : request_ids) request.add_request_ids(id);
+  wire::LookupRequestsResponse known;
+  const auto status = Repeat("looking up attempts", [&] {
+    grpc::ClientContext context;
+    services::SetDeadline(context, kAppendDeadline);
+    return services::FromGrpcStatus(stub_->LookupRequests(&context, request, &known));
+  });
+  if (!status.ok()) return status;
+  size_t count = 0;
+  while (count < request_ids.size() && known.entries().contains(request_ids[count])) ++count;
+  return count;
+}
+
 absl::StatusOr<int64_t> LedgerClient::AppendTraining(const std::string& project,
                                                      const ledger::SignedStatement& statement,
                                                      const std::string& attachment) {

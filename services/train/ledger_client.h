@@ -44,6 +44,9 @@ class LedgerClient {
   // the service's.
   absl::StatusOr<Dataset> ReadDataset(const DatasetQuestion& question);
 
+  // How many of `request_ids`, counted from the first, are in the log without a gap. At most 1000 ids.
+  absl::StatusOr<size_t> CountKnown(const std::string& project, const std::vector<std::string>& request_ids);
+
   // Appends a TRAINING entry and returns its index; the same statement again returns the same index.
   absl::StatusOr<int64_t> AppendTraining(const std::string& project, const ledger::SignedStatement& statement,
                                          const std::string& attachment);

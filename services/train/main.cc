@@ -1,6 +1,7 @@
 // retort-train: flags in, one run, an exit status. README.md lists the flags.
 #include <grpcpp/grpcpp.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <atomic>
@@ -10,7 +11,9 @@
 #include <string>
 
 #include "services/edge/channel.h"
+#include "services/train/account.h"
 #include "services/train/run.h"
+#include "services/train/sensors.h"
 #include "student/formats/atomic_file.h"
 #include "student/inference/teacher_gguf.h"
 
@@ -20,26 +23,45 @@ namespace {
 constexpr int kExitOk = 0;
 constexpr int kExitError = 1;
 constexpr int kExitFlags = 2;
+constexpr int kExitStopped =
+    3;  // by SIGTERM or SIGINT; the run goes on where it was when it is started again
+constexpr int kExitGraceOver = 4;  // a stop took longer than the grace; the newest checkpoint stands
+
+constexpr double kReportSecondsMax = 3600;
 
 std::atomic<bool> stop_requested{false};
 static_assert(std::atomic<bool>::is_always_lock_free, "set by a signal handler");
 
+unsigned grace_seconds = 0;  // set before the handlers are
+
+// The first signal starts the clock; a step that does not end in time is given up with the process.
 void OnSignal(int) {
-  stop_requested = true;
+  if (!stop_requested.exchange(true) && grace_seconds > 0) alarm(grace_seconds);
+}
+
+void OnGraceOver(int) {
+  constexpr char kText[] = "retort-train: the grace is over; leaving without a new checkpoint\n";
+  if (write(STDERR_FILENO, kText, sizeof kText - 1) < 0) _exit(kExitGraceOver);
+  _exit(kExitGraceOver);
 }
 
 struct Flags {
   std::string manifest, run_dir, ledger, log_vkey, dataset_entry, key, project, job, job_uid, run, tokenizer;
   std::string device = "auto";
+  std::string metrics_file, currency, price_device_hour, price_kwh, declared_watts;
   services::TlsPaths tls;
   int threads = 0;
+  unsigned grace_seconds = 15;
+  double report_seconds = 10;
+  bool settle_usage = false;
 };
 
 void Declare(CLI::App& app, Flags& flags) {
   app.add_option("--manifest", flags.manifest, "Training manifest, canonical JSON")->required();
   app.add_option("--run-dir", flags.run_dir, "Folder of checkpoints and of the finished student")->required();
   app.add_option("--ledger", flags.ledger, "host:port of the ledger service")->required();
-  app.add_option("--log-vkey", flags.log_vkey, "C2SP vkey of the project's log")->required();
+  app.add_option("--log-vkey", flags.log_vkey,
+                 "C2SP vkey of the project's log; needed unless --settle-usage");
   app.add_option("--dataset-entry", flags.dataset_entry, "Index or name of the DATASET entry")->required();
   app.add_option("--tls-cert", flags.tls.certificate, "PEM certificate chain of this trainer")->required();
   app.add_option("--tls-key", flags.tls.private_key, "PEM private key of that certificate")->required();
@@ -54,6 +76,22 @@ void Declare(CLI::App& app, Flags& flags) {
       ->check(CLI::Range(0, 4096));
   app.add_option("--device", flags.device, "auto or cpu; both mean the CPU")
       ->check(CLI::IsMember({"auto", "cpu"}));
+  app.add_option("--grace-seconds", flags.grace_seconds,
+                 "Longest time from SIGTERM to leaving; 0 means as long as it takes")
+      ->check(CLI::Range(0u, 86400u))
+      ->capture_default_str();
+  app.add_option("--report-seconds", flags.report_seconds, "Seconds between reports; 0 means with each step")
+      ->check(CLI::Range(0.0, kReportSecondsMax))
+      ->capture_default_str();
+  app.add_option("--metrics-file", flags.metrics_file,
+                 "File of the newest report in the Prometheus text format");
+  app.add_option("--currency", flags.currency, "Currency of the prices, for example EUR");
+  app.add_option("--price-device-hour", flags.price_device_hour, "Price of an hour of one device");
+  app.add_option("--price-kwh", flags.price_kwh, "Price of a kilowatt-hour");
+  app.add_option("--declared-watts", flags.declared_watts,
+                 "Power of one device, for machines that do not measure it; recorded as declared");
+  app.add_flag("--settle-usage", flags.settle_usage,
+               "Only bring what earlier attempts used into the ledger, and exit");
 }
 
 // An index, alone or as the last part of projects/P/ledgers/main/entries/N.
@@ -79,6 +117,9 @@ absl::StatusOr<std::unique_ptr<student::Tokenizer>> LoadTokenizer(const Flags& f
 
 absl::Status Main(const Flags& flags, Events& events) {
   RunOptions options;
+  if (flags.log_vkey.empty() && !flags.settle_usage) {
+    return absl::InvalidArgumentError("--log-vkey: nothing; wanted the C2SP vkey of the project's log");
+  }
   const auto manifest = student::ReadWholeFile(flags.manifest, student::kManifestBytesMax);
   if (!manifest.ok()) return manifest.status();
   auto parsed = student::TrainingManifest::Parse(*manifest);
@@ -104,13 +145,27 @@ absl::Status Main(const Flags& flags, Events& events) {
   options.stop = [] { return stop_requested.load(); };
   options.log = [](std::string_view line) { std::cerr << "retort-train: " << line << std::endl; };
 
+  options.report_every_seconds = flags.report_seconds;
+  options.metrics_file = flags.metrics_file;
+  auto prices = ParsePrices(flags.currency, flags.price_device_hour, flags.price_kwh);
+  if (!prices.ok()) return prices.status();
+  options.prices = *std::move(prices);
+
   const auto key = ledger::SigningKey::Load(flags.key);
   if (!key.ok()) return key.status();
-  const auto tokenizer = LoadTokenizer(flags);
-  if (!tokenizer.ok()) return tokenizer.status();
   const auto channel = services::ConnectTo(flags.ledger, flags.tls);
   if (!channel.ok()) return channel.status();
   LedgerClient client(retort::ledger::v1::LedgerService::NewStub(*channel), options.stop, options.log);
+  if (flags.settle_usage) return SettleRun(options, *key, client);
+  const auto tokenizer = LoadTokenizer(flags);
+  if (!tokenizer.ok()) return tokenizer.status();
+  SensorOptions sensor_options;
+  sensor_options.threads = flags.threads;
+  sensor_options.declared_watts = flags.declared_watts;
+  const auto sensors = Sensors::Open(sensor_options, options.log);
+  if (!sensors.ok()) return sensors.status();
+  options.instruments = (*sensors)->instruments();
+  options.declared_watts = (*sensors)->declared_watts();
   return Run(options, **tokenizer, *key, client, events);
 }
 
@@ -128,10 +183,13 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitOk : kExitFlags;
   }
+  grace_seconds = flags.grace_seconds;
   struct sigaction action {};
   action.sa_handler = OnSignal;
   sigaction(SIGTERM, &action, nullptr);
   sigaction(SIGINT, &action, nullptr);
+  action.sa_handler = OnGraceOver;
+  sigaction(SIGALRM, &action, nullptr);
   signal(SIGPIPE,
          SIG_IGN);  // a launcher that went away ends the run by its own signal, not in the middle of a write
 
@@ -140,7 +198,7 @@ int main(int argc, char** argv) {
   if (status.ok()) return kExitOk;
   if (absl::IsCancelled(status) && stop_requested) {
     std::cerr << "retort-train: " << status.message() << std::endl;
-    return kExitOk;
+    return kExitStopped;
   }
   events.Error(status);
   std::cerr << "retort-train: " << status << std::endl;

@@ -10,8 +10,10 @@
 
 #include "absl/status/status.h"
 #include "ledger/signing.h"
+#include "services/train/account.h"
 #include "services/train/events.h"
 #include "services/train/ledger_client.h"
+#include "services/train/report.h"
 #include "student/tokenizer/tokenizer.h"
 #include "student/training/manifest.h"
 
@@ -24,6 +26,12 @@ struct RunOptions {
   std::string log_vkey;
   uint64_t dataset_entry = 0;
   int threads = 0;
+  Instruments instruments = PlainInstruments();
+  Prices prices;
+  std::string
+      declared_watts;  // of one device, canonical decimal; given when instruments.energy is the declared one
+  double report_every_seconds = 10;
+  std::string metrics_file;                   // empty: none (metrics_file.h)
   std::function<bool()> stop;                 // asked between steps; true: checkpoint and return Cancelled
   std::function<void(std::string_view)> log;  // lines for people
 };
@@ -38,8 +46,15 @@ std::string MilestoneRequestId(std::string_view job_uid, std::string_view run, s
 // run_dir/student. OK: finished, and said so by the event. Cancelled: `stop` was true; what is on disk
 // resumes exactly. FailedPrecondition: the tokenizer is not the manifest's. Other errors are those of
 // LedgerClient, Trainer and WriteStudent.
+//
+// What the attempt used is on disk from its beginning on and in the ledger at its end, whatever the end is;
+// when the ledger does not take it, the next attempt, or SettleRun, brings it there (usage_log.h).
 absl::Status Run(const RunOptions& options, const student::Tokenizer& tokenizer,
                  const ledger::SigningKey& key, LedgerClient& client, Events& events);
+
+// Brings what earlier attempts of the run used into the ledger, and does nothing else. FailedPrecondition
+// while a trainer works in the folder; other errors are those of UsageLog and LedgerClient.
+absl::Status SettleRun(const RunOptions& options, const ledger::SigningKey& key, LedgerClient& client);
 
 }  // namespace retort::train
 
