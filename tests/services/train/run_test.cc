@@ -1,260 +1,17 @@
 #include "services/train/run.h"
 
-#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <chrono>
-#include <cmath>
-#include <filesystem>
-#include <nlohmann/json.hpp>
-#include <sstream>
+#include <fstream>
 #include <thread>
 
-#include "ledger/hex.h"
-#include "ledger/signed_statement.h"
-#include "ledger/statement.h"
-#include "ledger/uuid.h"
-#include "retort/teacher/v1/payload.pb.h"
-#include "services/edge/status.h"
-#include "services/ledger/ledger_service.h"
 #include "student/export/hugging_face.h"
-#include "tests/student/training/byte_tokenizer.h"
+#include "tests/services/train/run_fixture.h"
 
 namespace retort::train {
 namespace {
 
-namespace wire = retort::ledger::v1;
-
-constexpr char kTime[] = "2026-01-02T03:04:05.000006Z";
-constexpr char kProject[] = "projects/demo";
-constexpr char kJob[] = "projects/demo/jobs/one";
-constexpr char kJobUid[] = "0f8fad5b-d9cb-469f-a165-70867728950e";
-
-// A real ledger service in this process, with a frozen dataset of six samples to train on and two held out.
-class RunTest : public testing::Test {
- protected:
-  void SetUp() override {
-    folder_ = testing::TempDir() + "train_run_test_" + std::to_string(getpid());
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-    services::ProjectLogsOptions options;
-    options.data_dir = folder_ + "/ledger";
-    options.deployment = "retort.example";
-    options.log_key = &log_key_;
-    options.trusted_keys = {
-        {"teacher", teacher_.vkey()}, {"policy", policy_.vkey()}, {"trainer", trainer_.vkey()}};
-    options.now_us = [this] { return now_us_++; };
-    logs_ = std::make_unique<services::ProjectLogs>(std::move(options));
-    ASSERT_TRUE(logs_->OpenAll().ok());
-    service_ =
-        std::make_unique<services::LedgerServiceImpl>(logs_.get(), services::PageTokens::WithRandomKey());
-    StartServer();
-    stub_ = wire::LedgerService::NewStub(server_->InProcessChannel({}));
-    tokenizer_ = student::ByteTokenizer();
-    for (int64_t i = 0; i < 8; ++i) AppendSample(i, i < 6 ? "train" : "held_out");
-    CreateDataset();
-  }
-  void TearDown() override {
-    StopServer();
-    logs_.reset();
-    std::filesystem::remove_all(folder_);
-  }
-
-  std::string Address() const { return "unix:" + folder_ + "/socket"; }
-  void StartServer() {
-    grpc::ServerBuilder builder;
-    builder.AddListeningPort(Address(), grpc::InsecureServerCredentials());
-    builder.RegisterService(service_.get());
-    server_ = builder.BuildAndStart();
-    ASSERT_NE(server_, nullptr);
-  }
-  void StopServer() {
-    if (server_ != nullptr) server_->Shutdown();
-    server_.reset();
-  }
-
-  static void Add(const ledger::SignedStatement& from, wire::AppendEntryRequest* request) {
-    auto* to = request->add_statements();
-    to->set_statement(from.statement);
-    to->set_signature(std::string(from.signature.begin(), from.signature.end()));
-    to->set_key_id(std::string(from.key_id.begin(), from.key_id.end()));
-  }
-
-  void AppendSample(int64_t index, const std::string& split) {
-    teacher::v1::SamplePayload payload;
-    auto* message = payload.add_messages();
-    message->set_role("user");
-    message->set_content("question");
-    payload.set_completion("answer");
-    auto& trace = *payload.mutable_trace();
-    trace.set_tokenizer_sha256(tokenizer_->Digest().data(), 32);
-    trace.set_vocabulary_size(static_cast<uint32_t>(tokenizer_->vocabulary_size()));
-    trace.set_k(2);
-    for (int i = 0; i < 6; ++i) trace.add_prompt_ids(static_cast<uint32_t>(3 + (index * 17 + i * 5) % 200));
-    for (int i = 0; i < 18; ++i) {
-      const auto id = static_cast<uint32_t>(3 + (index * 11 + i * 7) % 200);
-      trace.add_completion_ids(id);
-      trace.add_completion_logprobs(-0.1f);
-      trace.add_top_ids(id);
-      trace.add_top_ids(id + 1);
-      trace.add_top_logprobs(std::log(0.9f));
-      trace.add_top_logprobs(std::log(0.05f));
-      trace.add_tail_logprobs(std::log(0.05f));
-    }
-    wire::AppendEntryRequest request;
-    request.set_parent(kProject);
-    request.set_kind(wire::ENTRY_KIND_SAMPLE);
-    request.set_payload(payload.SerializeAsString());
-    request.set_salt(std::string(32, static_cast<char>('a' + index)));
-
-    ledger::CaptureStatement capture;
-    capture.project = kProject;
-    capture.request_id = ledger::SampleRequestId(kJobUid, index, 1);
-    capture.job = kJob;
-    capture.job_uid = kJobUid;
-    capture.prompt_id = "p" + std::to_string(index);
-    capture.index = index;
-    capture.split = split;
-    capture.teacher = "projects/demo/teachers/t";
-    capture.provider = "huggingface";
-    capture.channel = "open_weights";
-    capture.model_requested = capture.model_answered = "m";
-    capture.endpoint = "local";
-    capture.tokenizer_sha256 = ledger::HexEncode(tokenizer_->Digest());
-    capture.temperature = "0";
-    capture.top_p = "1";
-    capture.max_tokens = 18;
-    capture.top_logprobs = 2;
-    capture.completion_tokens = 18;
-    capture.prompt_tokens = 6;
-    capture.requested_time = capture.completed_time = kTime;
-    capture.finish_reason = "length";
-    capture.payload_digest = ledger::HexEncode(ledger::SaltedDigest(request.salt(), request.payload()));
-    capture.payload_bytes = static_cast<int64_t>(request.payload().size());
-    const auto signed_capture =
-        ledger::SignStatement(teacher_, ledger::StatementType::kCapture, capture.ToJson());
-    Add(signed_capture, &request);
-
-    ledger::DecisionStatement decision;
-    decision.project = kProject;
-    decision.request_id = ledger::UuidFromDigest(ledger::Sha256("decision" + capture.request_id));
-    decision.subject_kind = "sample";
-    decision.subject_digest = ledger::HexEncode(ledger::Sha256(signed_capture.statement));
-    decision.job = kJob;
-    decision.job_uid = kJobUid;
-    decision.effect = "allow";
-    decision.facts = "{}";
-    decision.facts_digest = ledger::HexEncode(ledger::Sha256(decision.facts));
-    decision.generated_time = decision.decided_time = kTime;
-    Add(ledger::SignStatement(policy_, ledger::StatementType::kDecision, decision.ToJson()), &request);
-
-    wire::Entry entry;
-    grpc::ClientContext context;
-    const auto status = services::FromGrpcStatus(stub_->AppendEntry(&context, request, &entry));
-    ASSERT_TRUE(status.ok()) << status;
-  }
-
-  void CreateDataset() {
-    wire::CreateDatasetRequest request;
-    request.set_parent(kProject);
-    request.set_dataset_id("one");
-    request.set_job(kJob);
-    request.set_job_uid(kJobUid);
-    request.set_request_id("00000000-0000-4000-8000-000000000001");
-    wire::Entry entry;
-    grpc::ClientContext context;
-    const auto status = services::FromGrpcStatus(stub_->CreateDataset(&context, request, &entry));
-    ASSERT_TRUE(status.ok()) << status;
-    dataset_entry_ = static_cast<uint64_t>(entry.index());
-    wire::GetCheckpointRequest head;
-    head.set_name("projects/demo/ledgers/main");
-    wire::Checkpoint checkpoint;
-    grpc::ClientContext head_context;
-    ASSERT_TRUE(stub_->GetCheckpoint(&head_context, head, &checkpoint).ok());
-    log_vkey_ = checkpoint.vkey();
-  }
-
-  std::vector<ledger::TrainingStatement> TrainingEntries() {
-    wire::ListEntriesRequest request;
-    request.set_parent("projects/demo/ledgers/main");
-    request.set_kind(wire::ENTRY_KIND_TRAINING);
-    request.set_page_size(1000);
-    wire::ListEntriesResponse response;
-    grpc::ClientContext context;
-    EXPECT_TRUE(stub_->ListEntries(&context, request, &response).ok());
-    std::vector<ledger::TrainingStatement> statements;
-    for (const auto& entry : response.entries()) {
-      auto statement = ledger::TrainingStatement::Parse(entry.statements(0).statement());
-      EXPECT_TRUE(statement.ok()) << statement.status();
-      if (statement.ok()) statements.push_back(*std::move(statement));
-    }
-    return statements;
-  }
-
-  RunOptions Options(const std::string& run_dir) {
-    RunOptions options;
-    student::TrainingManifest& manifest = options.manifest;
-    manifest.run = "logits";
-    manifest.student = "test";
-    manifest.shape = "unit";
-    manifest.vocabulary_size = tokenizer_->vocabulary_size();
-    manifest.tokenizer_sha256 = ledger::HexEncode(tokenizer_->Digest());
-    manifest.steps = 6;
-    manifest.batch_tokens = 128;
-    manifest.sequence_length = 64;
-    manifest.checkpoint_every = 2;
-    manifest.learning_rate = 0.003;
-    manifest.cross_entropy_weight = 0.25;
-    options.run_dir = folder_ + "/" + run_dir;
-    options.project = kProject;
-    options.job = kJob;
-    options.job_uid = kJobUid;
-    options.log_vkey = log_vkey_;
-    options.dataset_entry = dataset_entry_;
-    options.threads = 1;
-    options.stop = [] { return false; };
-    options.log = [this](std::string_view line) { log_ += std::string(line) + "\n"; };
-    return options;
-  }
-
-  absl::Status RunIt(const RunOptions& options, const ledger::SigningKey& key,
-                     std::chrono::milliseconds patience = std::chrono::seconds(20)) {
-    LedgerClient client(
-        wire::LedgerService::NewStub(grpc::CreateChannel(Address(), grpc::InsecureChannelCredentials())),
-        options.stop, options.log, patience);
-    std::ostringstream out;
-    Events events(out);
-    const absl::Status status = train::Run(options, *tokenizer_, key, client, events);
-    events_.clear();
-    std::istringstream lines(out.str());
-    for (std::string line; std::getline(lines, line);) events_.push_back(nlohmann::json::parse(line));
-    return status;
-  }
-
-  std::vector<nlohmann::json> Of(const std::string& event) const {
-    std::vector<nlohmann::json> matching;
-    for (const auto& e : events_) {
-      if (e["event"] == event) matching.push_back(e);
-    }
-    return matching;
-  }
-
-  std::string folder_, log_, log_vkey_;
-  uint64_t dataset_entry_ = 0;
-  int64_t now_us_ = 1'767'323'045'000'000;
-  ledger::SigningKey log_key_ = *ledger::SigningKey::Generate("retort.example/log");
-  ledger::SigningKey teacher_ = *ledger::SigningKey::Generate("retort.example/teacher");
-  ledger::SigningKey policy_ = *ledger::SigningKey::Generate("retort.example/policy");
-  ledger::SigningKey trainer_ = *ledger::SigningKey::Generate("retort.example/trainer");
-  ledger::SigningKey stranger_ = *ledger::SigningKey::Generate("retort.example/stranger");
-  std::unique_ptr<services::ProjectLogs> logs_;
-  std::unique_ptr<services::LedgerServiceImpl> service_;
-  std::unique_ptr<grpc::Server> server_;
-  std::unique_ptr<wire::LedgerService::Stub> stub_;
-  std::unique_ptr<student::Tokenizer> tokenizer_;
-  std::vector<nlohmann::json> events_;
-};
+class RunTest : public RunFixture {};
 
 TEST_F(RunTest, GoesFromDatasetToStudent) {
   const auto status = RunIt(Options("run"), trainer_);
@@ -299,6 +56,15 @@ TEST_F(RunTest, FinishedRunFinishesAgainAndAppendsNothing) {
   EXPECT_EQ(Of("started")[0]["resumed_step"], 6);
   EXPECT_TRUE(Of("step").empty());
   EXPECT_EQ(TrainingEntries().size(), 4u);
+  // What the repetition cost is a fact of its own.
+  const auto attempts = TrainingEntries(/*usage=*/true);
+  ASSERT_EQ(attempts.size(), 2u);
+  EXPECT_EQ(attempts[0].usage.outcome, "finished");
+  EXPECT_EQ(attempts[0].usage.last_step, 6);
+  EXPECT_EQ(attempts[1].usage.attempt, 2);
+  EXPECT_EQ(attempts[1].usage.outcome, "finished");
+  EXPECT_EQ(attempts[1].usage.first_step, 6);
+  EXPECT_EQ(attempts[1].usage.tokens, 0);
 }
 
 TEST_F(RunTest, StoppedRunResumesToTheSameDigest) {
@@ -317,6 +83,13 @@ TEST_F(RunTest, StoppedRunResumesToTheSameDigest) {
   EXPECT_EQ(Of("started")[0]["resumed_step"], steps);
   EXPECT_EQ(Of("finished")[0]["digest"], digest);
   EXPECT_EQ(TrainingEntries().size(), 4u);  // the same bytes under the same request ids
+  std::vector<std::string> outcomes;
+  for (const auto& entry : TrainingEntries(/*usage=*/true)) {
+    outcomes.push_back(std::to_string(entry.usage.attempt) + entry.usage.outcome);
+  }
+  // The undisturbed run in its own folder was attempt 1 of the same job; a new folder does not take its
+  // number.
+  EXPECT_EQ(outcomes, (std::vector<std::string>{"1finished", "2stopped", "3finished"}));
 }
 
 TEST_F(RunTest, WaitsForALedgerThatIsAway) {
@@ -359,6 +132,178 @@ TEST_F(RunTest, TrainsNothingThatItsKeyCannotAttest) {
   EXPECT_FALSE(RunIt(Options("run"), stranger_).ok());
   EXPECT_TRUE(Of("step").empty());
   EXPECT_TRUE(TrainingEntries().empty());
+}
+
+// A clock that moves by a quarter of a second with each look.
+Instruments SteppingClock(double& now) {
+  Instruments instruments = PlainInstruments();
+  instruments.seconds = [&now] { return now += 0.25; };
+  instruments.begun_seconds = 0;
+  instruments.device = "test device";
+  instruments.devices = 2;
+  instruments.peak_flops_per_second = 1e12;
+  return instruments;
+}
+
+TEST_F(RunTest, ReportsAndAccounts) {
+  double now = 0;
+  uint64_t microseconds = 0;
+  const auto energy =
+      student::MakeDeclaredMeter(100'000, [&microseconds] { return microseconds += 1'000'000; });
+  RunOptions options = Options("run");
+  options.instruments = SteppingClock(now);
+  options.instruments.energy = energy.get();
+  options.declared_watts = "50";
+  options.prices = *ParsePrices("EUR", "2.50", "0.30");
+  options.report_every_seconds = 0;
+  options.metrics_file = folder_ + "/metrics.prom";
+  std::string metrics;
+  options.stop = [&] {
+    std::ifstream in(options.metrics_file);
+    std::string text{std::istreambuf_iterator<char>(in), {}};
+    if (!text.empty()) metrics = text;
+    return false;
+  };
+  const auto status = RunIt(options, trainer_);
+  ASSERT_TRUE(status.ok()) << status;
+
+  const auto reports = Of("report");
+  ASSERT_EQ(reports.size(), 6u);
+  for (const auto& report : reports) {
+    EXPECT_GT(report["seconds"].get<double>(), 0);
+    EXPECT_GT(report["tokens_per_second"].get<double>(), 0);
+    EXPECT_GT(report["mfu"].get<double>(), 0);
+    EXPECT_GT(report["resident_bytes"].get<int64_t>(), 0);
+    EXPECT_EQ(report["energy_source"], "declared");
+    EXPECT_FALSE(report.contains("celsius"));
+    ASSERT_FALSE(report["expert_load"].empty());
+    for (const auto& load : report["expert_load"]) EXPECT_GE(load.get<double>(), 1);
+    EXPECT_GT(report["phases"]["forward"].get<double>(), 0);
+    EXPECT_GT(report["phases"]["backward"].get<double>(), 0);
+    EXPECT_GT(report["phases"]["optimizer"].get<double>(), 0);
+  }
+  EXPECT_GT(reports[2]["phases"]["checkpoint"].get<double>(), 0);
+  EXPECT_NE(metrics.find("retort_train_step{"), std::string::npos) << metrics;
+  EXPECT_FALSE(std::filesystem::exists(options.metrics_file)) << "is removed at the end";
+
+  const auto attempts = TrainingEntries(/*usage=*/true);
+  ASSERT_EQ(attempts.size(), 1u);
+  const ledger::TrainingUsage& usage = attempts[0].usage;
+  EXPECT_EQ(usage.outcome, "finished");
+  EXPECT_EQ(usage.first_step, 0);
+  EXPECT_EQ(usage.last_step, 6);
+  EXPECT_GT(usage.tokens, 0);
+  EXPECT_EQ(usage.device, "test device");
+  EXPECT_EQ(usage.devices, 2);
+  EXPECT_EQ(usage.energy_source, "declared");
+  EXPECT_EQ(usage.declared_watts, "50");
+  EXPECT_EQ(usage.currency, "EUR");
+  EXPECT_EQ(usage.price_device_hour, "2.5");
+  EXPECT_FALSE(usage.device_cost.empty());
+  EXPECT_FALSE(usage.energy_cost.empty());
+}
+
+// Kills a run where it stands: what is on disk is all that is left of it.
+void Leave(const std::string& from, const std::string& to) {
+  std::filesystem::remove_all(to);
+  std::filesystem::copy(from, to, std::filesystem::copy_options::recursive);
+}
+
+ledger::TrainingStatement RunOf(const RunOptions& options) {
+  ledger::TrainingStatement run;
+  run.project = options.project;
+  run.job = options.job;
+  run.job_uid = options.job_uid;
+  run.run = options.manifest.run;
+  run.dataset_entry = static_cast<int64_t>(options.dataset_entry);
+  run.manifest_sha256 = options.manifest.Digest();
+  return run;
+}
+
+TEST_F(RunTest, AKillLeavesARecordOfWhatWasUsed) {
+  RunOptions options = Options("run");
+  options.report_every_seconds = 0;
+  const std::string dead = folder_ + "/dead";
+  int looks = 0;
+  options.stop = [&] {
+    if (++looks == 12) Leave(options.run_dir, dead);  // in the midst of training
+    return looks > 12;
+  };
+  EXPECT_EQ(RunIt(options, trainer_).code(), absl::StatusCode::kCancelled);
+  const auto log = UsageLog::Open(dead, RunOf(options));
+  ASSERT_TRUE(log.ok()) << log.status();
+  ASSERT_EQ(log->pending(), (std::vector<int64_t>{1}));
+  const auto record = log->Read(1);
+  ASSERT_TRUE(record.ok()) << record.status();
+  EXPECT_EQ(record->usage.outcome, "lost");
+  EXPECT_GT(record->usage.last_step, 0);
+  EXPECT_GT(record->usage.tokens, 0);
+}
+
+TEST_F(RunTest, TheNextAttemptAccountsForALostOne) {
+  const RunOptions options = Options("run");
+  {
+    auto log = UsageLog::Open(options.run_dir, RunOf(options));
+    ASSERT_TRUE(log.ok()) << log.status();
+    Attempt lost(1, options.instruments, options.prices, "", *log);
+    student::TrainedStep step;
+    step.step = 3;
+    step.tokens = 100;
+    lost.Add(step);
+    ASSERT_TRUE(lost.Record().ok());
+  }
+  ASSERT_TRUE(RunIt(options, trainer_).ok());
+  const auto attempts = TrainingEntries(/*usage=*/true);
+  ASSERT_EQ(attempts.size(), 2u);
+  EXPECT_EQ(attempts[0].usage.attempt, 1);
+  EXPECT_EQ(attempts[0].usage.outcome, "lost");
+  EXPECT_EQ(attempts[0].usage.last_step, 3);
+  EXPECT_EQ(attempts[1].usage.attempt, 2);
+  EXPECT_EQ(attempts[1].usage.outcome, "finished");
+}
+
+TEST_F(RunTest, FailedAttemptsAreAccountedFor) {
+  RunOptions options = Options("run");
+  ASSERT_TRUE(RunIt(options, trainer_).ok());
+  // Checkpoints that are all damaged end an attempt before its first step.
+  for (const auto& file : std::filesystem::directory_iterator(options.run_dir)) {
+    if (file.path().extension() == ".safetensors") std::ofstream(file.path()) << "damaged";
+  }
+  EXPECT_EQ(RunIt(options, trainer_).code(), absl::StatusCode::kDataLoss);
+  const auto attempts = TrainingEntries(/*usage=*/true);
+  ASSERT_EQ(attempts.size(), 2u);
+  EXPECT_EQ(attempts[1].usage.outcome, "failed");
+  EXPECT_EQ(attempts[1].usage.tokens, 0);
+}
+
+TEST_F(RunTest, SettlesWhatTheLedgerDidNotGet) {
+  // A key that the ledger does not know trains nothing, and its record stays.
+  EXPECT_FALSE(RunIt(Options("run"), stranger_).ok());
+  EXPECT_TRUE(TrainingEntries(/*usage=*/true).empty());
+  LedgerClient client(
+      wire::LedgerService::NewStub(server_->InProcessChannel({})), [] { return false; },
+      [](std::string_view) {});
+  for (int again = 0; again < 2; ++again) {
+    const auto status = SettleRun(Options("run"), trainer_, client);
+    ASSERT_TRUE(status.ok()) << status;
+    const auto attempts = TrainingEntries(/*usage=*/true);
+    ASSERT_EQ(attempts.size(), 1u);
+    EXPECT_EQ(attempts[0].usage.outcome, "failed");
+  }
+  // And the run then trains as attempt 2.
+  ASSERT_TRUE(RunIt(Options("run"), trainer_).ok());
+  EXPECT_EQ(TrainingEntries(/*usage=*/true).back().usage.attempt, 2);
+}
+
+TEST_F(RunTest, AMarkThatWasLostAppendsNothingTwice) {
+  RunOptions options = Options("run");
+  ASSERT_TRUE(RunIt(options, trainer_).ok());
+  std::filesystem::rename(options.run_dir + "/usage/attempt-000001.appended.json",
+                          options.run_dir + "/usage/attempt-000001.json");
+  ASSERT_TRUE(RunIt(options, trainer_).ok());
+  const auto attempts = TrainingEntries(/*usage=*/true);
+  ASSERT_EQ(attempts.size(), 2u);
+  EXPECT_EQ(attempts[1].usage.attempt, 2);
 }
 
 TEST(MilestoneRequestIdTest, DependsOnEveryPart) {

@@ -12,7 +12,7 @@
 
 namespace retort::student {
 
-inline std::unique_ptr<Tokenizer> ByteTokenizer() {
+inline TokenizerParts ByteTokenizerParts() {
   TokenizerParts parts;
   const auto add = [&](std::string token, bool special) {
     parts.tokens.push_back(std::move(token));
@@ -41,7 +41,11 @@ inline std::unique_ptr<Tokenizer> ByteTokenizer() {
       "message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if "
       "add_generation_prompt %}{{ "
       "'<|im_start|>assistant\n' }}{% endif %}";
-  auto tokenizer = Tokenizer::FromParts(std::move(parts));
+  return parts;
+}
+
+inline std::unique_ptr<Tokenizer> ByteTokenizer() {
+  auto tokenizer = Tokenizer::FromParts(ByteTokenizerParts());
   EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
   return *std::move(tokenizer);
 }
