@@ -10,6 +10,9 @@ namespace retort::ledger {
 namespace {
 
 constexpr int64_t kSecondsPerHour = 3600;
+// Those of a training manifest, and the largest batch in each of them.
+constexpr int64_t kStepsMax = 1'000'000;
+constexpr int64_t kTokensMax = kStepsMax * 1'048'576;
 
 absl::Status Wrong(std::string_view member, const std::string& seen, std::string_view wanted) {
   return absl::InvalidArgumentError("training.usage." + std::string(member) + " is \"" + seen.substr(0, 64) +
@@ -58,6 +61,12 @@ absl::Status CheckUsage(const TrainingUsage& usage) {
   if (usage.last_step < usage.first_step) {
     return Wrong("last_step", std::to_string(usage.last_step),
                  "at least first_step, " + std::to_string(usage.first_step));
+  }
+  if (usage.last_step > kStepsMax) {
+    return Wrong("last_step", std::to_string(usage.last_step), "at most " + std::to_string(kStepsMax));
+  }
+  if (usage.tokens > kTokensMax) {
+    return Wrong("tokens", std::to_string(usage.tokens), "at most " + std::to_string(kTokensMax));
   }
   if (usage.ended_time < usage.begun_time) {
     return Wrong("ended_time", usage.ended_time, "no time before begun_time");

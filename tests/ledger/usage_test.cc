@@ -35,6 +35,8 @@ TEST(UsageTest, AcceptsWhatAddsUp) {
 TEST(UsageTest, RefusesWhatDoesNotFit) {
   const std::pair<const char*, std::function<void(TrainingUsage&)>> changes[] = {
       {"last_step", [](TrainingUsage& u) { u.first_step = 3; }},
+      {"last_step", [](TrainingUsage& u) { u.last_step = 1'000'001; }},
+      {"tokens", [](TrainingUsage& u) { u.tokens = int64_t{1} << 50; }},
       {"ended_time", [](TrainingUsage& u) { u.ended_time = "2026-01-02T02:59:59.999999Z"; }},
       {"device_seconds", [](TrainingUsage& u) { u.device_seconds = "5400.0"; }},
       {"device_seconds", [](TrainingUsage& u) { u.device_seconds = "-1"; }},
