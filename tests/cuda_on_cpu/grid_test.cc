@@ -51,6 +51,84 @@ TEST(Grid, BallotAndAtomicsCount) {
   EXPECT_EQ(total.Read()[0], 100u);
 }
 
+TEST(Grid, WarpOperationsGiveEachLaneItsOwn) {
+  OnDevice<unsigned> results(12 * 32);
+  WarpOperations(results.get(), {});
+  const std::vector<unsigned> got = results.Read();
+  for (unsigned lane = 0; lane < 32; ++lane) {
+    const unsigned expected[12] = {
+        5,
+        lane / 8 * 8 + 3,
+        lane < 2 ? lane : lane - 2,
+        lane % 16 < 12 ? lane + 4 : lane,
+        lane ^ 1u,
+        0x49249249u,  // lanes 0, 3, 6, …, 30
+        3,
+        496,
+        static_cast<unsigned>(-7),
+        0xfu << (lane / 4 * 4),
+        lane < 16 ? lane ^ 15u : 31u,
+        2 * std::min(lane + 1, 31u) + 1,
+    };
+    for (int op = 0; op < 12; ++op) EXPECT_EQ(got[op * 32 + lane], expected[op]) << "operation " << op << ", lane " << lane;
+  }
+}
+
+TEST(Grid, BarriersVote) {
+  OnDevice<int> out(3);
+  Vote(out.get(), 70, {});
+  EXPECT_EQ(out.Read(), (std::vector<int>{35, 1, 0}));
+}
+
+TEST(Grid, LanesThatLeftAreNotWaitedFor) {
+  OnDevice<int> out(std::vector<int>(50, -1));
+  ShuffleWhereSomeLeft(out.get(), 50, {});
+  const std::vector<int> got = out.Read();
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(got[i], i % 32 < 20 ? 7 : -1) << i;
+}
+
+TEST(Grid, BlocksOfThreeDimensions) {
+  OnDevice<int> out(64);
+  Launch("index", +[](int* target) {
+    const unsigned in_block = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
+    const unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+    target[block * 8 + in_block] = static_cast<int>(100 * blockIdx.z + 10 * threadIdx.y + threadIdx.x);
+  }, dim3(2, 2, 2), dim3(2, 2, 2), 0, nullptr, out.get());
+  const std::vector<int> got = out.Read();
+  for (int i = 0; i < 64; ++i) EXPECT_EQ(got[i], 100 * (i / 32) + 10 * (i / 2 % 2) + i % 2) << i;
+}
+
+TEST(Grid, RefusedConfigurationsWaitInTheLastError) {
+  OnDevice<int> out(1);
+  const auto launch = [&](dim3 grid, dim3 block, std::size_t shared) {
+    Launch("one", +[](int* target) { *target = 1; }, grid, block, shared, nullptr, out.get());
+    return cudaGetLastError();
+  };
+  EXPECT_EQ(launch(1, 1, 0), cudaSuccess);
+  EXPECT_EQ(launch(0, 1, 0), cudaErrorInvalidConfiguration);
+  EXPECT_EQ(launch(1, 0, 0), cudaErrorInvalidConfiguration);
+  EXPECT_EQ(launch(1, 1025, 0), cudaErrorInvalidConfiguration);
+  EXPECT_EQ(launch(1, dim3(32, 33), 0), cudaErrorInvalidConfiguration);
+  EXPECT_EQ(launch(1, dim3(1, 1, 65), 0), cudaErrorInvalidConfiguration);
+  EXPECT_EQ(launch(dim3(1, 65536), 1, 0), cudaErrorInvalidConfiguration);
+  EXPECT_EQ(launch(1, 1, 48 * 1024 + 1), cudaErrorInvalidValue);
+  EXPECT_EQ(cudaGetLastError(), cudaSuccess) << "asking takes it";
+}
+
+TEST(Grid, MoreSharedMemoryIsThereWhenAskedFor) {
+  OnDevice<float> out(1);
+  void (*const kernel)(float*) = +[](float* target) {
+    static_cast<float*>(DynamicSharedMemory())[100 * 1024 / 4 - 1] = 2.0f;
+    *target = static_cast<float*>(DynamicSharedMemory())[100 * 1024 / 4 - 1];
+  };
+  EXPECT_EQ(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 228 * 1024), cudaErrorInvalidValue);
+  EXPECT_EQ(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 100 * 1024), cudaSuccess);
+  cudaGetLastError();
+  Launch("large", kernel, 1, 1, 100 * 1024, nullptr, out.get());
+  EXPECT_EQ(cudaGetLastError(), cudaSuccess);
+  EXPECT_EQ(out.Read()[0], 2.0f);
+}
+
 TEST(Grid, BarriersAreCheap) {
   OnDevice<int> out(256);
 #ifdef RETORT_CUDA_ON_CPU_THREADS
