@@ -49,9 +49,9 @@ std::int64_t HeadChunk(int vocabulary) {
   return std::clamp<std::int64_t>(kHeadLogits / vocabulary / 128 * 128, 128, 4096);
 }
 
-// Parts of one rank: at most two for each layer and two for what lies around the layers; each cuts two leaves.
+// Parts of one rank: at most three for each layer and two for what lies around the layers; each cuts two leaves.
 std::int64_t PartsMost(const ModelConfig& config) {
-  return 2 * std::int64_t{config.layers} + 4;
+  return 3 * std::int64_t{config.layers} + 4;
 }
 
 __global__ void Square(const double* norm, double* sum) {
@@ -453,8 +453,7 @@ class CudaBackend final : public Backend {
   void StepAdamW(const AdamWOptions& options, const OptimizerTensors& tensors, double norm, double learning_rate,
                  std::int64_t steps_taken) override {
     Run("StepAdamW", [&] {
-      const ops::AdamWStep step = {.learning_rate = learning_rate, .steps_taken = steps_taken, .norm = norm};
-      Check(transfers_->Upload(&step, sizeof(step), workspace_.step), "StepAdamW");
+      UploadStep(learning_rate, 0, steps_taken, norm);
       ops::StepAdamW(stream(), options, Optimizer(tensors));
     });
   }
@@ -476,8 +475,7 @@ class CudaBackend final : public Backend {
       CutParts(*tensors.layout, parts);
       std::int64_t packed = 0;
       for (std::size_t i = 0; i < parts.size(); ++i) {
-        const ops::AdamWStep step = {.learning_rate = learning_rate, .steps_taken = steps_taken, .norm = norm};
-        Check(transfers_->Upload(&step, sizeof(step), workspace_.step), "StepAdamW");
+        UploadStep(learning_rate, 0, steps_taken, norm);
         DeviceAdamW device = Optimizer(tensors);
         device.leaves = workspace_.part_leaves + part_starts_[i];
         device.leaf_count = part_starts_[i + 1] - part_starts_[i];
@@ -501,8 +499,7 @@ class CudaBackend final : public Backend {
       Check(transfers_->Upload(host_loads.data(), static_cast<std::int64_t>(host_loads.size_bytes()),
                                workspace_.loads),
             "UpdateExpertBias");
-      const ops::AdamWStep step = {.expert_bias_rate = rate, .applied = 1};
-      Check(transfers_->Upload(&step, sizeof(step), workspace_.step), "UpdateExpertBias");
+      UploadStep(0, rate, 0, 0);
       for (int i = 0; i < c.moe_layers(); ++i) {
         const int bias = layout.Find("model.layers." + std::to_string(c.dense_layers + i) +
                                      ".mlp.gate.e_score_correction_bias");
@@ -548,6 +545,16 @@ class CudaBackend final : public Backend {
     return {workspace_.leaves, workspace_.tensor_leaves, leaf_count_,     tensor_count_,          t.gradients,
             t.weights,         t.matrices,               t.first_moment, t.second_moment, workspace_.norm_leaves,
             workspace_.step};
+  }
+  // What the optimiser's kernels read on the device; the host decided that the step is applied.
+  void UploadStep(double learning_rate, double expert_bias_rate, std::int64_t steps_taken, double norm) {
+    ops::AdamWStep step = {};
+    step.learning_rate = learning_rate;
+    step.expert_bias_rate = expert_bias_rate;
+    step.steps_taken = steps_taken;
+    step.norm = norm;
+    step.applied = 1;
+    Check(transfers_->Upload(&step, sizeof(step), workspace_.step), "optimiser");
   }
   // The leaves of trained tensors within parts, on the device; kept until other parts come.
   void CutParts(const ParameterLayout& layout, std::span<const Part> parts) {
