@@ -13,7 +13,7 @@ namespace {
 
 constexpr int kLanes = 16;
 typedef float Lanes __attribute__((vector_size(64)));
-typedef int IntLanes __attribute__((vector_size(64)));
+typedef unsigned int BitLanes __attribute__((vector_size(64)));
 typedef float LanesInMemory __attribute__((vector_size(64), aligned(4), may_alias));
 
 #define STUDENT_INLINE inline __attribute__((always_inline))
@@ -91,8 +91,9 @@ STUDENT_INLINE Lanes Exp(Lanes x) {
   p = p * r + 1.0f / 6;
   p = p * r + 0.5f;
   p = p * (r * r) + r + 1.0f;
-  const IntLanes exponent = ((IntLanes)shifted - 0x4b400000) << 23;
-  const Lanes result = (Lanes)((IntLanes)p + exponent);
+  // Modulo 2^32: lanes out of range wrap, and the last line discards them.
+  const BitLanes exponent = ((BitLanes)shifted - 0x4b400000) << 23;
+  const Lanes result = (Lanes)((BitLanes)p + exponent);
   return x < -87.3f ? Lanes{} : result;
 }
 
