@@ -8,8 +8,11 @@
 
 #include <cassert>
 #include <filesystem>
+#include <memory>
 #include <system_error>
 #include <utility>
+
+#include "ledger/no_auto_recovery.h"
 
 namespace retort::ledger::internal {
 namespace {
@@ -119,6 +122,7 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const std::string& path, rock
   options.keep_log_file_num = 4;
   options.max_total_wal_size = 256 << 20;
   if (storage != nullptr) options.env = storage;
+  options.listeners.push_back(std::make_shared<NoAutoRecovery>());
 
   std::vector<rocksdb::ColumnFamilyDescriptor> families;
   for (size_t i = 0; i < kFamilyCount; ++i) {

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <filesystem>
+#include <memory>
 #include <mutex>
 #include <random>
 #include <utility>
 
 #include "google/protobuf/util/time_util.h"
+#include "ledger/no_auto_recovery.h"
 #include "rocksdb/db.h"
 #include "rocksdb/write_batch.h"
 #include "services/edge/status.h"
@@ -16,6 +19,7 @@ namespace {
 
 using services::WithReason;
 
+constexpr uintmax_t kRoomBytes = uintmax_t{16} << 20;  // with less, going on may fail at once again
 constexpr size_t kProtectionBytes = 8;  // RocksDB checks each key and value of a batch up to the log
 
 // Big-endian numbers sort as bytes.
@@ -94,6 +98,7 @@ bool HasWork(v1::Job::State state) {
 }  // namespace
 
 struct JobStore::Impl {
+  std::filesystem::path folder;
   Clock now;
   std::unique_ptr<rocksdb::DB> db;
   std::string token_key;
@@ -102,13 +107,19 @@ struct JobStore::Impl {
   mutable std::condition_variable watch;
   uint64_t changes = 0;  // guarded by watch_mutex
 
+  bool HasRoom() const {
+    std::error_code error;
+    const std::filesystem::space_info space = std::filesystem::space(folder, error);
+    return !error && space.available >= kRoomBytes;
+  }
+
   absl::Status Write(rocksdb::WriteBatch& batch) {
     rocksdb::WriteOptions options;
     options.sync = true;
     const rocksdb::Status status = db->Write(options, &batch);
     // After a full disk the database stays read-only until it is told to go on; the next write then finds
-    // out.
-    if (!status.ok() && !status.IsCorruption()) db->Resume().PermitUncheckedError();
+    // out. It is told so only when there is room: going on writes to the files that have failed.
+    if (!status.ok() && !status.IsCorruption() && HasRoom()) db->Resume().PermitUncheckedError();
     return FromRocks(status, "jobs database, write");
   }
 
@@ -178,11 +189,13 @@ absl::StatusOr<std::unique_ptr<JobStore>> JobStore::Open(const std::filesystem::
   options.paranoid_checks = true;
   options.track_and_verify_wals_in_manifest = true;
   options.keep_log_file_num = 3;
+  options.listeners.push_back(std::make_shared<ledger::NoAutoRecovery>());
   rocksdb::DB* db = nullptr;
   const rocksdb::Status status = rocksdb::DB::Open(options, folder.string(), &db);
   if (!status.ok()) return FromRocks(status, "jobs database in " + folder.string());
   auto impl = std::make_unique<Impl>();
   impl->db.reset(db);
+  impl->folder = folder;
   impl->now = std::move(now);
   auto key = impl->Get("meta/token_key");
   if (!key.ok()) return key.status();
