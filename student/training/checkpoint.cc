@@ -19,6 +19,8 @@ constexpr char kFormat[] = "retort-training-state/1";
 constexpr char kPrefix[] = "checkpoint-";
 constexpr char kSuffix[] = ".safetensors";
 constexpr char kStateKey[] = "state";
+constexpr char kComputedOn[] = "computed_on";
+constexpr size_t kComputedOnBytesMax = 128;
 constexpr size_t kStateBytesMax = 8 << 20;
 
 std::span<const uint8_t> BytesOf(std::span<const float> values) {
@@ -58,12 +60,13 @@ absl::Status Damaged(const std::string& path, std::string_view what) {
 absl::StatusOr<CheckpointState> ParseState(std::string_view description) {
   const auto json = ParseStrictJson(description, "training state", {kStateBytesMax, 3});
   if (!json.ok()) return json.status();
-  if (auto status = JsonHasExactly(
-          *json, {"data_sha256", "first_moment", "format", "loss", "manifest_sha256", "next_row",
-                  "previous_digest", "router_bias", "second_moment", "step", "transcript_sha256", "weights"});
-      !status.ok()) {
-    return status;
-  }
+  std::vector<std::string> members = {"data_sha256",     "first_moment",      "format",
+                                      "loss",            "manifest_sha256",   "next_row",
+                                      "previous_digest", "router_bias",       "second_moment",
+                                      "step",            "transcript_sha256", "weights"};
+  const bool on_device = json->is_object() && json->contains(kComputedOn);
+  if (on_device) members.push_back(kComputedOn);
+  if (auto status = JsonHasExactly(*json, members); !status.ok()) return status;
   const auto format = JsonString(*json, "format", 64);
   if (!format.ok()) return format.status();
   if (*format != kFormat) {
@@ -86,13 +89,19 @@ absl::StatusOr<CheckpointState> ParseState(std::string_view description) {
     if (!value.ok()) return value.status();
     *target = *std::move(value);
   }
+  if (on_device) {
+    auto value = JsonString(*json, kComputedOn, kComputedOnBytesMax);
+    if (!value.ok()) return value.status();
+    if (value->empty()) return absl::InvalidArgumentError("training state: computed_on: empty; wanted a device");
+    state.computed_on = *std::move(value);
+  }
   return state;
 }
 
 }  // namespace
 
-std::string DescribeState(const CheckpointState& state, const ParameterSet& weights, const AdamW& optimizer,
-                          ThreadPool& pool) {
+std::string DescribeState(const CheckpointState& state, const TrainingState& training, ThreadPool& pool) {
+  const ParameterSet& weights = training.weights;
   const auto digests = HashTensors(weights, pool);
   auto names = nlohmann::json::object();
   auto biases = nlohmann::json::object();
@@ -104,7 +113,7 @@ std::string DescribeState(const CheckpointState& state, const ParameterSet& weig
       biases[info.name] = HexOf(BytesOf(weights.tensor(static_cast<int>(i))));
     }
   }
-  const nlohmann::json json = {{"format", kFormat},
+  nlohmann::json json = {{"format", kFormat},
                                {"step", state.step},
                                {"next_row", state.next_row},
                                {"manifest_sha256", state.manifest_sha256},
@@ -114,20 +123,21 @@ std::string DescribeState(const CheckpointState& state, const ParameterSet& weig
                                {"loss", state.loss},
                                {"weights", names},
                                {"router_bias", biases},
-                               {"first_moment", MomentDigest(optimizer.first_moment(), pool)},
-                               {"second_moment", MomentDigest(optimizer.second_moment(), pool)}};
+                               {"first_moment", MomentDigest(training.first_moment, pool)},
+                               {"second_moment", MomentDigest(training.second_moment, pool)}};
+  if (!state.computed_on.empty()) json[kComputedOn] = state.computed_on;
   return json.dump();
 }
 
 absl::Status WriteCheckpoint(const std::string& path, std::string_view description,
-                             const ParameterSet& weights, const AdamW& optimizer) {
+                             const TrainingState& training) {
   std::map<std::string, SafetensorsTensor, std::less<>> tensors;
   for (const NamedSet& named :
-       {NamedSet{"weights/", &weights}, NamedSet{"first_moment/", &optimizer.first_moment()},
-        NamedSet{"second_moment/", &optimizer.second_moment()}}) {
+       {NamedSet{"weights/", &training.weights}, NamedSet{"first_moment/", &training.first_moment},
+        NamedSet{"second_moment/", &training.second_moment}}) {
     const auto infos = named.set->layout().tensors();
     for (size_t i = 0; i < infos.size(); ++i) {
-      if (named.set != &weights && !infos[i].trained()) continue;
+      if (named.set != &training.weights && !infos[i].trained()) continue;
       tensors[named.prefix + infos[i].name] = {SafetensorsType::kF32, infos[i].shape,
                                                BytesOf(named.set->tensor(static_cast<int>(i)))};
     }
@@ -135,8 +145,7 @@ absl::Status WriteCheckpoint(const std::string& path, std::string_view descripti
   return WriteSafetensors(path, tensors, {{"format", "pt"}, {kStateKey, std::string(description)}});
 }
 
-absl::StatusOr<ReadState> ReadCheckpoint(const std::string& path, ThreadPool& pool, ParameterSet& weights,
-                                         AdamW& optimizer) {
+absl::StatusOr<ReadState> ReadCheckpoint(const std::string& path, ThreadPool& pool, TrainingState& training) {
   const auto file = SafetensorsFile::Open(path);
   if (!file.ok()) return file.status();
   const auto found = file->metadata().find(kStateKey);
@@ -149,14 +158,14 @@ absl::StatusOr<ReadState> ReadCheckpoint(const std::string& path, ThreadPool& po
   if (!state.ok()) return absl::Status(state.status().code(), Message(path, ": ", state.status().message()));
   read.state = *std::move(state);
 
-  const auto infos = weights.layout().tensors();
+  const auto infos = training.weights.layout().tensors();
   size_t wanted = 0;
-  for (ParameterSet* set : {&weights, &optimizer.first_moment(), &optimizer.second_moment()}) {
-    const char* const prefix = set == &weights                    ? "weights/"
-                               : set == &optimizer.first_moment() ? "first_moment/"
-                                                                  : "second_moment/";
+  for (ParameterSet* set : {&training.weights, &training.first_moment, &training.second_moment}) {
+    const char* const prefix = set == &training.weights        ? "weights/"
+                               : set == &training.first_moment ? "first_moment/"
+                                                               : "second_moment/";
     for (size_t i = 0; i < infos.size(); ++i) {
-      if (set != &weights && !infos[i].trained()) continue;
+      if (set != &training.weights && !infos[i].trained()) continue;
       ++wanted;
       if (auto status =
               file->ReadFloats(prefix + infos[i].name, infos[i].shape, set->tensor(static_cast<int>(i)));
@@ -169,10 +178,10 @@ absl::StatusOr<ReadState> ReadCheckpoint(const std::string& path, ThreadPool& po
     return absl::InvalidArgumentError(
         Message(path, ": ", file->tensors().size(), " tensors; wanted ", wanted));
   }
-  optimizer.SetStepsTaken(read.state.step);
+  training.steps_taken = read.state.step;
   // Describing what was read must give the state that was stored: that checks every tensor at once, and the
   // form.
-  if (DescribeState(read.state, weights, optimizer, pool) != read.description) {
+  if (DescribeState(read.state, training, pool) != read.description) {
     return Damaged(path, "a tensor or the form of the state");
   }
   read.digest = HexOf(Sha256Of(read.description));

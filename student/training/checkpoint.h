@@ -18,8 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "student/model/parameters.h"
-#include "student/optimizer/adamw.h"
+#include "student/model/learner.h"
 #include "student/threads/thread_pool.h"
 
 namespace retort::student {
@@ -33,16 +32,18 @@ struct CheckpointState {
   std::string transcript_sha256;  // hash chain over the steps so far
   std::string previous_digest;    // of the checkpoint before; empty at step 0
   std::string loss;               // of the last step, decimal; empty at step 0
+  // Compute type and name of the device of the last step, printable ASCII: "bf16 NVIDIA H100 80GB HBM3". Empty:
+  // fp32 on a CPU; the state then has no such member.
+  std::string computed_on;
 };
 
 // The canonical JSON of a state with the digests of the tensors. The same for any number of threads.
-std::string DescribeState(const CheckpointState& state, const ParameterSet& weights, const AdamW& optimizer,
-                          ThreadPool& pool);
+std::string DescribeState(const CheckpointState& state, const TrainingState& training, ThreadPool& pool);
 
 // Writes one file, atomically: a process that dies leaves either all of it or nothing under its name.
 // `description` is DescribeState of the same arguments. Unavailable when the disk refuses.
 absl::Status WriteCheckpoint(const std::string& path, std::string_view description,
-                             const ParameterSet& weights, const AdamW& optimizer);
+                             const TrainingState& training);
 
 struct ReadState {
   CheckpointState state;
@@ -50,11 +51,10 @@ struct ReadState {
   std::string digest;       // SHA-256 of it
 };
 
-// Reads a file into `weights` and `optimizer`. DataLoss when a tensor is not the one that the state names;
-// InvalidArgument when the file is malformed or of another shape; NotFound when it is not there. On an error
-// the targets hold unspecified values.
-absl::StatusOr<ReadState> ReadCheckpoint(const std::string& path, ThreadPool& pool, ParameterSet& weights,
-                                         AdamW& optimizer);
+// Reads a file into `training`, whose sets have the layout that is wanted. DataLoss when a tensor is not the
+// one that the state names; InvalidArgument when the file is malformed or of another shape; NotFound when it
+// is not there. On an error the targets hold unspecified values.
+absl::StatusOr<ReadState> ReadCheckpoint(const std::string& path, ThreadPool& pool, TrainingState& training);
 
 // Paths of the checkpoints in a folder, newest step first. Files of other names are not listed.
 std::vector<std::string> ListCheckpoints(const std::string& folder);

@@ -1,5 +1,6 @@
 #include "student/training/trainer.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <chrono>
@@ -8,13 +9,13 @@
 #include <optional>
 #include <utility>
 
+#include "student/device/cpu_backend.h"
 #include "student/export/hugging_face.h"
 #include "student/formats/message.h"
 #include "student/formats/sha256.h"
+#include "student/model/learner.h"
+#include "student/model/memory_plan.h"
 #include "student/model/model.h"
-#include "student/model/parameters.h"
-#include "student/optimizer/adamw.h"
-#include "student/optimizer/expert_bias.h"
 #include "student/optimizer/schedule.h"
 #include "student/threads/thread_pool.h"
 #include "student/training/checkpoint.h"
@@ -60,8 +61,9 @@ std::string FirstTranscript(const std::string& manifest_sha256, const std::strin
   return HexOf(Sha256Of(Message("retort-training-transcript/1\n", manifest_sha256, "\n", data_sha256, "\n")));
 }
 
+// One process rounds as it always has; several round otherwise, so the chain says how many there were.
 std::string NextTranscript(const std::string& previous, int64_t step, const std::vector<Document>& documents,
-                           const std::vector<RowPiece>& pieces) {
+                           const std::vector<RowPiece>& pieces, const ParallelLayout& ranks) {
   Sha256 hash;
   hash.Update(previous);
   HashBigEndian(hash, static_cast<uint64_t>(step));
@@ -70,7 +72,36 @@ std::string NextTranscript(const std::string& previous, int64_t step, const std:
     HashBigEndian(hash, piece.begin);
     HashBigEndian(hash, piece.end);
   }
+  if (ranks.world() > 1) {
+    HashBigEndian(hash, static_cast<uint64_t>(ranks.data));
+    HashBigEndian(hash, static_cast<uint64_t>(ranks.experts));
+  }
   return HexOf(hash.Finish());
+}
+
+RankPlace PlaceIn(World* world) {
+  return world == nullptr ? RankPlace{} : world->place();
+}
+
+int64_t RowsOfStep(const TrainingManifest& manifest) {
+  return manifest.batch_tokens / manifest.sequence_length;
+}
+
+// Micro-batches of one rank are this many rows, the last one perhaps fewer.
+int64_t RowsOfMicroBatch(const TrainingManifest& manifest, const ParallelLayout& ranks) {
+  const int64_t fit = std::max<int64_t>(1, kMicroBatchPositions / manifest.sequence_length);
+  return std::min(fit, RowsOfStep(manifest) / ranks.world());
+}
+
+// CheckpointState::computed_on. What a driver calls its device is not ours to trust.
+std::string ComputedOn(const DeviceDescription& device) {
+  constexpr size_t kNameMax = 96;
+  if (device.kind == "cpu") return "";
+  std::string text = device.compute + " " + device.name.substr(0, kNameMax);
+  for (char& c : text) {
+    if (c < ' ' || c > '~' || c == '"' || c == '\\') c = '?';
+  }
+  return text;
 }
 
 // Digests are hex in the manifest and bytes in samples. The text has been validated.
@@ -86,27 +117,61 @@ std::array<uint8_t, 32> BytesOfHex(const std::string& hex) {
 }  // namespace
 
 struct Trainer::Impl {
-  Impl(const TrainingManifest& m, TrainerOptions o, RunFolder f, std::vector<Document> d)
+  Impl(const TrainingManifest& m, TrainerOptions o, std::optional<RunFolder> f, std::vector<Document> d)
       : manifest(m),
         options(std::move(o)),
+        place(PlaceIn(options.world)),
         folder(std::move(f)),
         documents(std::move(d)),
         rows(documents, m.sequence_length, m.seed),
         pool(options.threads > 0 ? options.threads : ThreadPool::DefaultThreads()),
         model(ShapeOf(m), pool),
-        weights(model.layout()),
-        gradients(model.layout()),
-        optimizer(model.layout(), {m.beta1, m.beta2, m.epsilon, m.weight_decay, m.clip_norm}, pool) {}
+        own_backend(options.backend == nullptr ? MakeCpuBackend(pool) : nullptr),
+        backend(options.backend == nullptr ? own_backend.get() : options.backend),
+        learner(model.layout(), {m.beta1, m.beta2, m.epsilon, m.weight_decay, m.clip_norm}, *backend,
+                options.world) {}
+
+  bool leads() const { return place.rank == 0; }
+
+  // Why nothing can go on: the device's failure, or that of the run on any rank.
+  absl::Status Failure() const {
+    if (!backend->failure().empty()) return absl::UnavailableError(backend->failure());
+    const std::string reason = options.world == nullptr ? "" : options.world->failure();
+    return absl::UnavailableError(reason.empty() ? "the run has failed" : reason);
+  }
+
+  bool RunHasFailed() const { return options.world != nullptr && !options.world->failure().empty(); }
+
+  // Makes the learner's memory. ResourceExhausted.
+  absl::Status Reserve() {
+    int teacher_k = 0;
+    for (const Document& document : documents) teacher_k = std::max(teacher_k, static_cast<int>(document.k));
+    const int64_t positions = RowsOfMicroBatch(manifest, place.layout) * manifest.sequence_length;
+    PassSizes sizes;
+    sizes.limits = {.positions = positions,
+                    .rows = positions,
+                    .documents = static_cast<int>(positions),
+                    .teacher_k = manifest.cross_entropy_weight < 1 ? teacher_k : 0};
+    MemoryPlan plan;
+    std::string problem;
+    if (!ChoosePlan(model.layout(), *backend, sizes.limits, Recompute::kWhenNeeded, place, &plan, &problem)) {
+      return absl::ResourceExhaustedError(problem);
+    }
+    sizes.recompute = plan.recompute;
+    if (plan.recompute) Log("activations do not fit into the device's memory and are computed twice");
+    if (learner.Reserve(sizes)) return absl::OkStatus();
+    return absl::ResourceExhaustedError(backend->failure());
+  }
 
   void Log(std::string_view line) const {
     if (options.log) options.log(line);
   }
 
-  void StartAfresh() {
-    InitializeParameters(manifest.seed, &weights);
-    optimizer.first_moment().SetZero();
-    optimizer.second_moment().SetZero();
-    optimizer.SetStepsTaken(0);
+  void StartAfresh(TrainingState& training) {
+    InitializeParameters(manifest.seed, &training.weights);
+    training.first_moment.SetZero();
+    training.second_moment.SetZero();
+    training.steps_taken = 0;
     state = {};
     state.manifest_sha256 = manifest.Digest();
     state.data_sha256 = DataDigest(documents);
@@ -119,33 +184,38 @@ struct Trainer::Impl {
     return state.step % manifest.checkpoint_every == 0 || state.step == manifest.steps;
   }
 
+  // Fills `training` and `state` from the newest good checkpoint, or from the seed.
+  absl::Status ReadState(TrainingState& training);
+  // ReadState on rank 0, shared with all.
   absl::Status Resume();
+  absl::Status ShareProgress();
   CheckpointInfo InfoOf(const std::string& digest) const {
     return {state.step, digest, state.previous_digest, state.transcript_sha256, state.loss};
   }
 
   TrainingManifest manifest;
   TrainerOptions options;
-  RunFolder folder;
+  const RankPlace place;
+  const std::optional<RunFolder> folder;  // of rank 0
   std::vector<Document> documents;
   RowStream rows;
   mutable ThreadPool pool;  // hashing a const state uses its threads
-  Model model;
-  ParameterSet weights;
-  Gradients gradients;
-  AdamW optimizer;
-  CheckpointState state;
+  Model model;              // measures
+  const std::unique_ptr<Backend> own_backend;  // unless one was given
+  Backend* const backend;
+  Learner learner;
+  CheckpointState state;  // on ranks other than 0: step and next_row
   // Checkpoints chain through those that the manifest schedules, so that one written because of a signal
   // leaves no mark on the digests after it.
   std::string last_scheduled_digest;
   int64_t last_scheduled_step = -1;  // -1: none saved yet
 };
 
-absl::Status Trainer::Impl::Resume() {
-  const auto paths = ListCheckpoints(folder.path());
+absl::Status Trainer::Impl::ReadState(TrainingState& training) {
+  const auto paths = ListCheckpoints(folder->path());
   absl::Status first_problem;
   for (const std::string& path : paths) {
-    auto read = ReadCheckpoint(path, pool, weights, optimizer);
+    auto read = ReadCheckpoint(path, pool, training);
     if (!read.ok()) {
       Log(Message("not usable, trying the one before: ", read.status().message()));
       if (first_problem.ok()) first_problem = read.status();
@@ -163,11 +233,35 @@ absl::Status Trainer::Impl::Resume() {
     return absl::OkStatus();
   }
   if (!paths.empty()) {
-    return absl::DataLossError(Message(folder.path(), ": none of ", paths.size(),
+    return absl::DataLossError(Message(folder->path(), ": none of ", paths.size(),
                                        " checkpoints is good; the newest: ", first_problem.message()));
   }
-  StartAfresh();
+  StartAfresh(training);
   return absl::OkStatus();
+}
+
+absl::Status Trainer::Impl::ShareProgress() {
+  if (options.world == nullptr) return absl::OkStatus();
+  // Rank 0's numbers are those of all: the others add nothing.
+  std::array<int64_t, 3> progress = {};
+  if (leads()) progress = {state.step, state.next_row, last_scheduled_step};
+  if (!options.world->all().SumHost(std::span<int64_t>(progress))) return Failure();
+  state.step = progress[0];
+  state.next_row = progress[1];
+  last_scheduled_step = progress[2];
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::Impl::Resume() {
+  if (auto status = Reserve(); !status.ok()) return status;
+  std::optional<TrainingState> training;
+  if (leads()) {
+    const auto& layout = model.layout();
+    training.emplace(TrainingState{ParameterSet(layout), ParameterSet(layout), ParameterSet(layout), 0});
+    if (auto status = ReadState(*training); !status.ok()) return status;
+  }
+  if (!learner.Load(training ? &*training : nullptr)) return Failure();
+  return ShareProgress();
 }
 
 Trainer::Trainer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -214,13 +308,23 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const TrainingManifest&
   if (options.threads < 0 || options.threads > 4096) {
     return absl::InvalidArgumentError(Message("threads: ", options.threads, "; wanted 0 to 4096"));
   }
+  const RankPlace place = PlaceIn(options.world);
+  if (const std::string problem = student::Validate(place.layout, place.layout.world(),
+                                                    ShapeOf(manifest).experts, RowsOfStep(manifest));
+      !problem.empty()) {
+    return absl::InvalidArgumentError(problem);
+  }
   auto documents = MakeDocuments(train, manifest, options.tokenizer, /*held_out=*/false);
   if (!documents.ok()) return documents.status();
   if (documents->empty()) return absl::FailedPreconditionError("no sample to train on; wanted at least one");
-  auto folder = RunFolder::Open(options.run_dir, manifest);
-  if (!folder.ok()) return folder.status();
-  auto impl = std::make_unique<Impl>(manifest, std::move(options), *std::move(folder), *std::move(documents));
-  if (impl->rows.split_documents() > 0) {
+  std::optional<RunFolder> folder;
+  if (place.rank == 0) {
+    auto opened = RunFolder::Open(options.run_dir, manifest);
+    if (!opened.ok()) return opened.status();
+    folder.emplace(*std::move(opened));
+  }
+  auto impl = std::make_unique<Impl>(manifest, std::move(options), std::move(folder), *std::move(documents));
+  if (impl->leads() && impl->rows.split_documents() > 0) {
     impl->Log(Message(impl->rows.split_documents(), " of ", impl->documents.size(),
                       " samples are longer than ", manifest.sequence_length,
                       " tokens and are split into rows"));
@@ -257,78 +361,64 @@ absl::StatusOr<TrainedStep> Trainer::Step() {
   const auto seconds_since = [](std::chrono::steady_clock::time_point since) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - since).count();
   };
-  const bool with_teacher = manifest.cross_entropy_weight < 1;
-  const int64_t step_rows = manifest.batch_tokens / manifest.sequence_length;
+  const int64_t step_rows = RowsOfStep(manifest);
+  const RowShare share = RowsOfRank(run.place, step_rows);
+  const int64_t rows_of_micro_batch = RowsOfMicroBatch(manifest, run.place.layout);
 
   std::vector<RowPiece> pieces;  // of the whole step, for the transcript
-  std::vector<std::vector<RowPiece>> micro_batches(1);
-  int64_t filled = 0;
+  std::vector<std::vector<RowPiece>> micro_batches;
+  double context_sum = 0;
   for (int64_t r = 0; r < step_rows; ++r) {
-    if (filled + manifest.sequence_length > kMicroBatchPositions && !micro_batches.back().empty()) {
-      micro_batches.emplace_back();
-      filled = 0;
-    }
-    filled += manifest.sequence_length;
+    const bool own = r >= share.begin && r < share.end;
+    if (own && (r - share.begin) % rows_of_micro_batch == 0) micro_batches.emplace_back();
     for (const RowPiece& piece : run.rows.At(run.state.next_row + r)) {
       pieces.push_back(piece);
-      micro_batches.back().push_back(piece);
+      if (own) micro_batches.back().push_back(piece);
+      const double positions = piece.end - piece.begin;
+      context_sum += positions * (positions + 1) / 2;
     }
   }
   std::vector<PackedBatch> batches;
-  double valid = 0;
   for (const auto& part : micro_batches) {
-    batches.push_back(MakeBatch(run.documents, part, with_teacher));
+    batches.push_back(MakeBatch(run.documents, part, manifest.cross_entropy_weight < 1));
     if (const std::string problem = ValidateBatch(run.model.config(), batches.back()); !problem.empty()) {
       return absl::InternalError(Message("batch: ", problem));  // documents were checked when they were made
     }
-    valid += ValidTokens(batches.back());
   }
 
-  const LossOptions loss{static_cast<float>(manifest.cross_entropy_weight),
-                         static_cast<float>(manifest.balance_loss_weight)};
-  run.gradients.SetZero();
-  std::vector<int64_t> loads;
   TrainedStep result;
   result.phases.data = seconds_since(begun);
-  const auto gradients_begun = std::chrono::steady_clock::now();
-  double loss_sum = 0;
-  double context_sum = 0;
-  for (const PackedBatch& batch : batches) {
-    const BatchResult part =
-        run.model.AccumulateGradients(run.weights, batch, loss, 1.0 / valid, &run.gradients);
-    loss_sum += part.mixed_sum;
-    result.tokens += batch.size();
-    result.phases.forward += part.forward_seconds;
-    for (const int32_t position : batch.positions) context_sum += position + 1;
-    loads.resize(part.expert_counts.size());
-    for (size_t i = 0; i < loads.size(); ++i) loads[i] += part.expert_counts[i];
-  }
-  result.phases.backward = seconds_since(gradients_begun) - result.phases.forward;
-  const auto optimizer_begun = std::chrono::steady_clock::now();
-  result.average_context = context_sum / static_cast<double>(result.tokens);
-  result.loss = loss_sum / valid;
-  result.valid_tokens = static_cast<int64_t>(valid);
   const Schedule schedule{manifest.learning_rate, manifest.warmup_steps, manifest.steps,
                           manifest.final_rate_fraction};
   result.learning_rate = LearningRate(schedule, run.state.step);
-  if (std::isfinite(result.loss)) {
-    result.gradient_norm = run.optimizer.Step(&run.weights, run.gradients, result.learning_rate);
-  }
-  if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
+  LearnedStep learned = run.learner.Step(
+      batches,
+      {{static_cast<float>(manifest.cross_entropy_weight), static_cast<float>(manifest.balance_loss_weight)},
+       result.learning_rate,
+       ExpertBiasRate(run.state.step, manifest.steps, manifest.bias_update_rate)});
+  result.loss = learned.mixed_sum / learned.valid_tokens;
+  result.gradient_norm = learned.gradient_norm;
+  if (!learned.ok) {
+    if (!run.backend->failure().empty() || run.RunHasFailed()) return run.Failure();
     return absl::InternalError(Message("step ", run.state.step + 1, ": loss ", result.loss,
                                        ", gradient norm ", result.gradient_norm,
                                        "; wanted finite numbers; a lower learning rate may help"));
   }
-  UpdateExpertBias(loads, ExpertBiasRate(run.state.step, manifest.steps, manifest.bias_update_rate),
-                   &run.weights);
-  result.expert_tokens = std::move(loads);
-  result.phases.optimizer = seconds_since(optimizer_begun);
+  result.tokens = learned.tokens;
+  result.valid_tokens = static_cast<int64_t>(learned.valid_tokens);
+  result.average_context = context_sum / static_cast<double>(learned.tokens);
+  result.expert_tokens = std::move(learned.expert_counts);
+  result.phases.forward = learned.forward_seconds;
+  result.phases.backward = learned.backward_seconds;
+  result.phases.optimizer = learned.optimizer_seconds;
+  result.phases.communication = learned.communication_seconds;
 
   run.state.step += 1;
   run.state.next_row += step_rows;
   run.state.transcript_sha256 =
-      NextTranscript(run.state.transcript_sha256, run.state.step, run.documents, pieces);
+      NextTranscript(run.state.transcript_sha256, run.state.step, run.documents, pieces, run.place.layout);
   run.state.previous_digest = run.last_scheduled_digest;
+  run.state.computed_on = ComputedOn(run.backend->description());
   char text[32];
   std::snprintf(text, sizeof text, "%.6f", result.loss);
   run.state.loss = text;
@@ -337,16 +427,31 @@ absl::StatusOr<TrainedStep> Trainer::Step() {
   return result;
 }
 
+absl::StatusOr<bool> Trainer::OnAnyRank(bool here) {
+  Impl& run = *impl_;
+  if (run.options.world == nullptr) return here;
+  int64_t count = here ? 1 : 0;
+  if (!run.options.world->all().SumHost(std::span<int64_t>(&count, 1))) return run.Failure();
+  return count > 0;
+}
+
 absl::StatusOr<CheckpointInfo> Trainer::Save() {
   Impl& run = *impl_;
-  const std::string description = DescribeState(run.state, run.weights, run.optimizer, run.pool);
-  if (auto status = WriteCheckpoint(CheckpointPath(run.folder.path(), run.state.step), description,
-                                    run.weights, run.optimizer);
-      !status.ok()) {
-    return status;
+  const TrainingState* const training = run.learner.Read();
+  std::string digest;
+  if (run.leads()) {
+    if (training == nullptr) return run.Failure();
+    const std::string description = DescribeState(run.state, *training, run.pool);
+    if (auto status =
+            WriteCheckpoint(CheckpointPath(run.folder->path(), run.state.step), description, *training);
+        !status.ok()) {
+      return status;
+    }
+    run.folder->DropOldCheckpoints();
+    digest = HexOf(Sha256Of(description));
+  } else if (run.RunHasFailed()) {
+    return run.Failure();
   }
-  run.folder.DropOldCheckpoints();
-  const std::string digest = HexOf(Sha256Of(description));
   if (run.Scheduled()) {
     run.last_scheduled_digest = digest;
     run.last_scheduled_step = run.state.step;
@@ -355,8 +460,14 @@ absl::StatusOr<CheckpointInfo> Trainer::Save() {
 }
 
 absl::StatusOr<CheckpointInfo> Trainer::Describe() const {
-  const Impl& run = *impl_;
-  return run.InfoOf(HexOf(Sha256Of(DescribeState(run.state, run.weights, run.optimizer, run.pool))));
+  Impl& run = *impl_;
+  const TrainingState* const training = run.learner.Read();
+  if (!run.leads()) {
+    if (run.RunHasFailed()) return run.Failure();
+    return run.InfoOf("");
+  }
+  if (training == nullptr) return run.Failure();
+  return run.InfoOf(HexOf(Sha256Of(DescribeState(run.state, *training, run.pool))));
 }
 
 absl::StatusOr<std::vector<Document>> Trainer::HeldOutDocuments(
@@ -365,19 +476,29 @@ absl::StatusOr<std::vector<Document>> Trainer::HeldOutDocuments(
 }
 
 absl::StatusOr<Quality> Trainer::Evaluate(const std::vector<Document>& held_out) {
-  return student::Evaluate(impl_->model, impl_->weights, held_out);
+  Impl& run = *impl_;
+  const TrainingState* const training = run.learner.Read();
+  if (!run.leads()) {
+    if (run.RunHasFailed()) return run.Failure();
+    return Quality();
+  }
+  if (training == nullptr) return run.Failure();
+  return student::Evaluate(run.model, training->weights, held_out);
 }
 
 absl::StatusOr<Quality> Trainer::EvaluateUntrained(const std::vector<Document>& held_out) {
+  if (!impl_->leads()) return Quality();
   ParameterSet initial(impl_->model.layout());
   InitializeParameters(impl_->manifest.seed, &initial);
   return student::Evaluate(impl_->model, initial, held_out);
 }
 
 absl::Status Trainer::Export(const std::string& folder, const Tokenizer& tokenizer) const {
-  const Impl& run = *impl_;
-  return WriteStudent(folder, run.weights, tokenizer,
-                      DescribeState(run.state, run.weights, run.optimizer, run.pool));
+  Impl& run = *impl_;
+  const TrainingState* const training = run.learner.Read();
+  if (!run.leads()) return run.RunHasFailed() ? run.Failure() : absl::OkStatus();
+  if (training == nullptr) return run.Failure();
+  return WriteStudent(folder, training->weights, tokenizer, DescribeState(run.state, *training, run.pool));
 }
 
 }  // namespace retort::student

@@ -11,6 +11,13 @@
 //     (*trainer)->Step();
 //   }
 //
+// Several processes can train one run (student/parallel): each has a Trainer with the same manifest, samples
+// and world, and makes the same calls in the same order. Rank 0 alone has a run folder, writes, measures and
+// knows digests; on the others Save, Describe, Evaluate and Export take part in gathering the state and
+// return empty values. Failures of the run are Unavailable on every rank, with the reason that names the
+// rank: nothing was saved since the last checkpoint, and a new launch, with any number of processes, goes on
+// from there.
+//
 // Not thread-safe; the threads inside are its own.
 #ifndef STUDENT_TRAINING_TRAINER_H_
 #define STUDENT_TRAINING_TRAINER_H_
@@ -25,8 +32,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "ledger/approved_sample.h"
+#include "student/device/backend.h"
 #include "student/evaluation/evaluate.h"
 #include "student/model/config.h"
+#include "student/parallel/collectives.h"
 #include "student/tokenizer/tokenizer.h"
 #include "student/training/document.h"
 #include "student/training/manifest.h"
@@ -39,7 +48,12 @@ struct TrainerOptions {
   const Tokenizer* tokenizer =
       nullptr;  // for samples without ids; null: they are refused. Must outlive the trainer
   std::function<void(std::string_view)>
-      log;  // lines for people: a torn checkpoint, split samples; may be empty
+      log;                 // lines for people: a torn checkpoint, split samples; may be empty
+  World* world = nullptr;  // the ranks of the run; null: alone. Must outlive the trainer
+  // Where the student trains (student/device/device.h); null: this processor. Must outlive the trainer.
+  // Measuring and export are done on the host. A checkpoint fits every device; its state names the one that
+  // computed the last step.
+  Backend* backend = nullptr;
 };
 
 // Where the wall time of one step went, in seconds. What a backend cannot tell apart without slowing stays 0
@@ -78,10 +92,12 @@ class Trainer {
   // Turns the samples into documents, packs them, and loads the newest good checkpoint of the run folder if
   // there is one. A torn or altered checkpoint is said so through `log` and the one before it is used.
   // InvalidArgument: the manifest is invalid, or a sample is malformed (student/training/document.h).
+  // InvalidArgument also: the world's layout does not fit the manifest (student/parallel/layout.h).
   // FailedPrecondition: the folder holds another run (another manifest or other samples); a sample has
   // another
   //   tokenizer; no sample; a held-out sample among them; another trainer holds the folder's lock.
-  // DataLoss: checkpoints are there and none of them is good. Unavailable: the disk refuses.
+  // DataLoss: checkpoints are there and none of them is good. Unavailable: the disk refuses, or the device.
+  // ResourceExhausted: training does not fit into the device's memory; with the numbers.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(const TrainingManifest& manifest,
                                                          const std::vector<ledger::ApprovedSample>& train,
                                                          TrainerOptions options);
@@ -96,8 +112,13 @@ class Trainer {
   // saved yet.
   bool CheckpointDue() const;
 
+  // Whether `here` is true on any rank; the same answer on all. Unavailable when the run has failed.
+  absl::StatusOr<bool> OnAnyRank(bool here);
+
   // One optimiser step. FailedPrecondition when the run is finished or a checkpoint is due; Internal when the
-  // loss or the gradient is not finite (the state is then as before the step).
+  // loss or the gradient is not finite (the state is then as before the step); Unavailable, with the driver's
+  // reason, when the device is lost: nothing more can be done here, a new launch resumes from the last
+  // checkpoint.
   absl::StatusOr<TrainedStep> Step();
 
   // Writes a checkpoint, due or not (one that is not due leaves no mark on later digests): a temporary file,
