@@ -13,7 +13,7 @@
 namespace retort::student {
 namespace {
 
-constexpr std::int64_t kFloat = sizeof(float);
+constexpr std::int64_t kFloatBytes = sizeof(float);
 
 class Stopwatch {
  public:
@@ -63,7 +63,7 @@ struct Learner::Impl {
   }
 
   bool rank_zero() const { return world == nullptr || world->place().rank == 0; }
-  std::int64_t bytes() const { return layout->storage_size() * kFloat; }
+  std::int64_t bytes() const { return layout->storage_size() * kFloatBytes; }
   bool Well() const { return backend.failure().empty() && (world == nullptr || world->failure().empty()); }
 
   void RefreshMatrices() {
@@ -114,8 +114,9 @@ std::int64_t Learner::BytesNeeded(std::shared_ptr<const ParameterLayout> layout,
                                   const Backend& backend, const RankPlace& place) {
   const PassSizes sizes = Completed(given, layout->config(), backend.activation(), place.layout);
   const std::int64_t size = layout->storage_size();
-  std::int64_t bytes = 2 * size * kFloat + static_cast<std::int64_t>(2 * sizeof(double) + sizeof(PassSums));
-  bytes += place.alone() ? 2 * size * kFloat : ShardedOptimizer::BytesNeeded(*layout, place);
+  std::int64_t bytes =
+      2 * size * kFloatBytes + static_cast<std::int64_t>(2 * sizeof(double) + sizeof(PassSums));
+  bytes += place.alone() ? 2 * size * kFloatBytes : ShardedOptimizer::BytesNeeded(*layout, place);
   if (sizes.activation == Element::kBf16) bytes += size * BytesOf(Element::kBf16);
   return bytes + backend.WorkspaceBytes(*layout, sizes.limits) + Pass::BytesNeeded(layout, sizes);
 }

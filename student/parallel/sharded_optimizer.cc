@@ -13,7 +13,7 @@
 namespace retort::student {
 namespace {
 
-constexpr std::int64_t kFloat = sizeof(float);
+constexpr std::int64_t kFloatBytes = sizeof(float);
 
 std::int64_t ExpertFloats(const ShardPlan& plan) {
   std::int64_t floats = 0;
@@ -97,8 +97,8 @@ struct ShardedOptimizer::Impl {
   bool Send(int source, int target, std::int64_t floats, const float* from, float* to) {
     const int rank = world.place().rank;
     std::vector<Part> sends(world.place().layout.world()), receives(sends.size());
-    if (rank == source) sends[target] = {0, floats * kFloat};
-    if (rank == target) receives[source] = {0, floats * kFloat};
+    if (rank == source) sends[target] = {0, floats * kFloatBytes};
+    if (rank == target) receives[source] = {0, floats * kFloatBytes};
     return world.all().AllToAll(from, sends, to, receives, backend.stream());
   }
 
@@ -126,18 +126,18 @@ ShardedOptimizer::ShardedOptimizer(std::shared_ptr<const ParameterLayout> layout
 ShardedOptimizer::~ShardedOptimizer() = default;
 
 std::int64_t ShardedOptimizer::BytesNeeded(const ParameterLayout& layout, const RankPlace& place) {
-  return (2 * ShardPlan::Make(layout, place).own_floats + StagingFloats(layout, place)) * kFloat +
+  return (2 * ShardPlan::Make(layout, place).own_floats + StagingFloats(layout, place)) * kFloatBytes +
          static_cast<std::int64_t>(sizeof(double));
 }
 
 bool ShardedOptimizer::Reserve() {
   Impl& run = *impl_;
   assert(run.first == nullptr);
-  const std::int64_t bytes = run.plan.own_floats * kFloat;
+  const std::int64_t bytes = run.plan.own_floats * kFloatBytes;
   run.first = static_cast<float*>(run.backend.Allocate(bytes));
   run.second = static_cast<float*>(run.backend.Allocate(bytes));
   run.staging =
-      static_cast<float*>(run.backend.Allocate(StagingFloats(*run.layout, run.world.place()) * kFloat));
+      static_cast<float*>(run.backend.Allocate(StagingFloats(*run.layout, run.world.place()) * kFloatBytes));
   run.sum = static_cast<double*>(run.backend.Allocate(sizeof(double)));
   if (run.first == nullptr || run.second == nullptr || run.staging == nullptr || run.sum == nullptr)
     return false;
@@ -209,7 +209,7 @@ bool ShardedOptimizer::GatherMoments(ParameterSet* first, ParameterSet* second) 
       if (!run.Send(source, 0, plan.own_floats, moment, run.staging)) return false;
       if (rank != 0) continue;
       std::vector<float> packed(static_cast<std::size_t>(plan.own_floats));
-      run.backend.Download(run.staging, plan.own_floats * kFloat, packed.data());
+      run.backend.Download(run.staging, plan.own_floats * kFloatBytes, packed.data());
       if (!run.backend.Finish().empty()) return false;
       const float* from = packed.data();
       for (const Part& part : plan.own) {
@@ -232,7 +232,7 @@ bool ShardedOptimizer::GatherExperts(float* weights) {
       for (const Part& part : plan.experts) {
         float* const packed = run.staging + at;
         float* const whole = weights + part.begin;
-        run.backend.Copy(pack ? whole : packed, part.size() * kFloat, pack ? packed : whole);
+        run.backend.Copy(pack ? whole : packed, part.size() * kFloatBytes, pack ? packed : whole);
         at += part.size();
       }
     };
@@ -250,7 +250,7 @@ bool ShardedOptimizer::Scatter(float* weights, const ParameterSet* first, const 
   const int rank = run.world.place().rank;
   assert((rank == 0) == (first != nullptr) && (first == nullptr) == (second == nullptr));
   run.steps_taken = steps_taken;
-  if (!run.world.all().Broadcast(weights, run.layout->storage_size() * kFloat, 0, run.backend.stream()))
+  if (!run.world.all().Broadcast(weights, run.layout->storage_size() * kFloatBytes, 0, run.backend.stream()))
     return false;
   for (int target = 0; target < run.world.place().layout.world(); ++target) {
     const ShardPlan plan = run.PlanOf(target);
@@ -261,7 +261,7 @@ bool ShardedOptimizer::Scatter(float* weights, const ParameterSet* first, const 
           const float* const from = whole->storage().data() + part.begin;
           packed.insert(packed.end(), from, from + part.size());
         }
-        run.backend.Upload(packed.data(), plan.own_floats * kFloat, run.staging);
+        run.backend.Upload(packed.data(), plan.own_floats * kFloatBytes, run.staging);
       }
       if (!run.Send(0, target, plan.own_floats, run.staging, moment)) return false;
     }
