@@ -26,15 +26,18 @@ if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION) # CMake 3.25 knows no diale
 endif()
 set(CMAKE_CUDA_FLAGS_RELEASE "-O3 -lineinfo") # assertions of host code stay on, as in retort.cmake
 set(CMAKE_CUDA_FLAGS_DEBUG "-O1 -lineinfo")
-if(RETORT_CCACHE AND NOT CMAKE_CUDA_COMPILER_LAUNCHER)
-  set(CMAKE_CUDA_COMPILER_LAUNCHER ${RETORT_CCACHE})
+if(NOT CMAKE_CUDA_COMPILER_LAUNCHER)
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CURRENT_LIST_DIR}/keep_ptxas_report.sh)
+  if(RETORT_CCACHE) # which repeats the report when it has the object already
+    list(APPEND CMAKE_CUDA_COMPILER_LAUNCHER ${RETORT_CCACHE})
+  endif()
 endif()
 find_package(CUDAToolkit 13 REQUIRED)
 
 add_library(retort_cuda_settings INTERFACE)
 target_include_directories(retort_cuda_settings INTERFACE ${RETORT_ROOT})
 target_compile_options(retort_cuda_settings INTERFACE
-  $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wno-missing-field-initializers,-Werror=return-type,-ffp-contract=off>)
+  "$<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=-v;-Xcompiler=-Wall,-Wextra,-Wno-missing-field-initializers,-Werror=return-type,-ffp-contract=off>")
 
 # NCCL lies beside the toolkit when both came as wheels, else where the system has it.
 get_filename_component(RETORT_CUDA_ROOT ${CMAKE_CUDA_COMPILER} REALPATH)
