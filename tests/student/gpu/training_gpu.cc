@@ -1,0 +1,67 @@
+// A student trained for a few steps on the device and on the CPU: the same losses within what the arithmetic
+// allows, and, run again on the device, the same bits. Prints a line for each case; 0: all hold, 1: not, 77:
+// no device.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+
+#include "student/bench/training_step.h"
+#include "student/device/device.h"
+#include "student/threads/thread_pool.h"
+
+namespace retort::student {
+namespace {
+
+constexpr int kSteps = 10;
+// Of the loss. In fp32 the products of the experts' gradients are rounded to TF32 (2^-11), and ten steps move
+// the loss by a tenth of itself: 5e-5, twenty times over. In bf16 every activation is rounded to 2^-9, and a
+// loss is a mean of differences of logits: about 4e-3, five times over.
+constexpr double kBoundFp32 = 1e-3, kBoundBf16 = 2e-2;
+
+constexpr BatchShape kShapes[] = {
+    {.tokens = 1, .document = 1, .teacher_k = 4},      // one token: most experts get none
+    {.tokens = 129, .document = 37, .teacher_k = 0},   // cross-entropy alone, odd lengths
+    {.tokens = 515, .document = 200, .teacher_k = 8},  // documents longer than an attention tile
+};
+
+// The loss after kSteps; ends the program if the device does not open.
+double Loss(const DeviceChoice& choice, ThreadPool* pool, bool bf16, const BatchShape& shape) {
+  std::string problem;
+  const std::unique_ptr<Backend> backend = OpenDevice(choice, {.pool = pool, .bf16 = bf16}, &problem);
+  if (backend == nullptr) {
+    std::printf("FAILED: %s\n", problem.c_str());
+    std::exit(1);
+  }
+  return MeasureTrainingStep(*backend, UnitConfig(), shape, kSteps).loss;
+}
+
+int Main() {
+  const DeviceChoice cuda = ChooseDevice("cuda", DefaultCudaLibrary());
+  std::printf("%s\n", cuda.reason.c_str());
+  if (!cuda.ok) return 77;
+  ThreadPool pool(ThreadPool::DefaultThreads());
+  int failed = 0;
+  for (const BatchShape& shape : kShapes) {
+    const double truth = Loss(ChooseDevice("cpu", ""), &pool, false, shape);
+    for (const bool bf16 : {false, true}) {
+      const double loss = Loss(cuda, &pool, bf16, shape), again = Loss(cuda, &pool, bf16, shape);
+      const double error = std::fabs(loss - truth) / std::fabs(truth), bound = bf16 ? kBoundBf16 : kBoundFp32;
+      const bool holds = std::isfinite(loss) && error <= bound && loss == again;
+      std::printf(
+          "%s: %d steps of %lld tokens, %s: loss %.7f, on the CPU %.7f, off by %.1e of %.1e, again %.7f\n",
+          holds ? "ok" : "FAILED", kSteps, static_cast<long long>(shape.tokens), bf16 ? "bf16" : "fp32", loss,
+          truth, error, bound, again);
+      failed += !holds;
+    }
+  }
+  return failed == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace retort::student
+
+int main() {
+  return retort::student::Main();
+}
