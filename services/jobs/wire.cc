@@ -1,6 +1,7 @@
 #include "services/jobs/wire.h"
 
 #include "google/protobuf/util/time_util.h"
+#include "services/edge/teacher_channel.h"
 
 namespace retort::jobs {
 
@@ -34,30 +35,12 @@ ledger::DecidedObligation FromProto(const v1::Obligation& obligation) {
   return {obligation.pack(), obligation.rule(), obligation.kind(), obligation.trigger(), obligation.text()};
 }
 
-std::string ChannelName(teacher::v1::Channel channel) {
-  switch (channel) {
-    case teacher::v1::CHANNEL_CONSUMER_APP:
-      return "consumer_app";
-    case teacher::v1::CHANNEL_FIRST_PARTY_API:
-      return "first_party_api";
-    case teacher::v1::CHANNEL_CLOUD_MARKETPLACE:
-      return "cloud_marketplace";
-    case teacher::v1::CHANNEL_MANAGED_DISTILLATION:
-      return "managed_distillation";
-    case teacher::v1::CHANNEL_OPEN_WEIGHTS:
-      return "open_weights";
-    default:
-      return "";
-  }
-}
-
 policy::v1::Facts FactsOf(const teacher::v1::Teacher& teacher, const v1::JobSpec& spec, std::string mode,
                           std::chrono::system_clock::time_point now) {
   policy::v1::Facts facts;
   policy::v1::TeacherFacts& about = *facts.mutable_teacher();
   if (!teacher.provider().empty()) about.set_provider(teacher.provider());
-  if (const std::string channel = ChannelName(teacher.channel()); !channel.empty())
-    about.set_channel(channel);
+  about.set_channel(services::TeacherChannelName(teacher.channel()));
   if (!teacher.model().empty()) about.set_model(teacher.model());
   about.set_account_class(teacher.account_class());  // empty says that there is none
   if (!teacher.account_region().empty()) about.set_account_region(teacher.account_region());

@@ -28,9 +28,6 @@ ledger::DecidedObligation FromProto(const v1::Obligation& obligation);
 policy::v1::Facts FactsOf(const teacher::v1::Teacher& teacher, const v1::JobSpec& spec, std::string mode,
                           std::chrono::system_clock::time_point now);
 
-// As policy packs spell it; empty for CHANNEL_UNSPECIFIED.
-std::string ChannelName(teacher::v1::Channel channel);
-
 // One line: rules that decided with their clauses, and the facts that are missing.
 std::string Explain(const ledger::DecisionStatement& decision);
 

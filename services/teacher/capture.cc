@@ -8,6 +8,7 @@
 #include "ledger/hex.h"
 #include "retort/teacher/v1/payload.pb.h"
 #include "services/edge/status.h"
+#include "services/edge/teacher_channel.h"
 
 namespace retort::services {
 namespace {
@@ -86,7 +87,7 @@ ledger::CaptureStatement MakeCapture(const CaptureInput& input) {
   capture.split = input.key.split();
   capture.teacher = input.call.project + "/teachers/" + input.teacher.id;
   capture.provider = input.teacher.provider;
-  capture.channel = ChannelName(input.teacher.channel);
+  capture.channel = TeacherChannelName(input.teacher.channel);
   capture.account_class = input.teacher.account_class;
   capture.account_region = input.teacher.account_region;
   capture.model_requested = input.teacher.model;
@@ -111,23 +112,6 @@ ledger::CaptureStatement MakeCapture(const CaptureInput& input) {
   capture.payload_digest = ledger::HexEncode(ledger::SaltedDigest(input.salt, input.payload));
   capture.payload_bytes = static_cast<int64_t>(input.payload.size());
   return capture;
-}
-
-std::string ChannelName(teacher::v1::Channel channel) {
-  switch (channel) {
-    case teacher::v1::CHANNEL_CONSUMER_APP:
-      return "consumer_app";
-    case teacher::v1::CHANNEL_FIRST_PARTY_API:
-      return "first_party_api";
-    case teacher::v1::CHANNEL_CLOUD_MARKETPLACE:
-      return "cloud_marketplace";
-    case teacher::v1::CHANNEL_MANAGED_DISTILLATION:
-      return "managed_distillation";
-    case teacher::v1::CHANNEL_OPEN_WEIGHTS:
-      return "open_weights";
-    default:
-      return "unspecified";
-  }
 }
 
 std::string StatementTime(std::chrono::system_clock::time_point time) {

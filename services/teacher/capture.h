@@ -42,9 +42,6 @@ struct CaptureInput {
 
 ledger::CaptureStatement MakeCapture(const CaptureInput& input);
 
-// "open_weights" and so on, as facts and statements spell channels; "unspecified" for no channel.
-std::string ChannelName(teacher::v1::Channel channel);
-
 // RFC 3339 in UTC with six fractional digits, as statements have it.
 std::string StatementTime(std::chrono::system_clock::time_point time);
 

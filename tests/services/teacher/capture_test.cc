@@ -155,7 +155,7 @@ TEST(MakeCaptureTest, StatesWhatWasAskedAndAnswered) {
   EXPECT_EQ(json.find("must not be"), std::string::npos);
 }
 
-TEST(StatementFormsTest, TimesDecimalsChannels) {
+TEST(StatementFormsTest, TimesAndDecimals) {
   EXPECT_EQ(StatementTime(system_clock::time_point{}), "1970-01-01T00:00:00.000000Z");
   EXPECT_EQ(StatementTime(system_clock::time_point{} - std::chrono::microseconds(1)),
             "1969-12-31T23:59:59.999999Z");
@@ -163,11 +163,6 @@ TEST(StatementFormsTest, TimesDecimalsChannels) {
   EXPECT_EQ(StatementDecimal(0.1), "0.1");
   EXPECT_EQ(StatementDecimal(2), "2");
   EXPECT_EQ(StatementDecimal(1e-7), "1e-07");
-  EXPECT_EQ(ChannelName(teacher::v1::CHANNEL_OPEN_WEIGHTS), "open_weights");
-  EXPECT_EQ(ChannelName(teacher::v1::CHANNEL_CONSUMER_APP), "consumer_app");
-  EXPECT_EQ(ChannelName(teacher::v1::CHANNEL_CLOUD_MARKETPLACE), "cloud_marketplace");
-  EXPECT_EQ(ChannelName(teacher::v1::CHANNEL_MANAGED_DISTILLATION), "managed_distillation");
-  EXPECT_EQ(ChannelName(teacher::v1::CHANNEL_UNSPECIFIED), "unspecified");
 }
 
 }  // namespace
