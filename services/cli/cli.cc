@@ -3,29 +3,10 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "proto/edit_distance.h"
 #include "services/cli/exit_code.h"
 
 namespace retort::services {
-namespace {
-
-// Levenshtein's distance.
-size_t EditDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row[b.size()];
-}
-
-}  // namespace
-
 std::string Cli::FullName(std::string_view collection, const std::string& id) const {
   if (id.rfind("projects/", 0) == 0) return id;
   return parent() + "/" + std::string(collection) + "/" + id;
