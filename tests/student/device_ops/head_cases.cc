@@ -70,7 +70,7 @@ HeadInputs InputsOf(const HeadCase& c) {
 template <typename T>
 void HeadCases(Table* table) {
   constexpr double kFactor = 0.01, kFew = 32;
-  for (const HeadCase& c : kHeadCases) {
+  for (const HeadCase& c : table->Of(kHeadCases)) {
     table->Begin("HeadLoss", NameOf<T>(), c.name);
     const HeadInputs in = InputsOf(c);
     Expected ce, kl, gradient;

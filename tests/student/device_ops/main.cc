@@ -1,11 +1,13 @@
 #include <cuda_runtime.h>
 
 #include <cstdio>
-#include <cstring>
+#include <span>
+#include <string>
+#include <string_view>
 
 #include "tests/student/device_ops/table.h"
 
-// device_ops_table [--only=rows|norms|router|attention|head|optimizer]
+// device_ops_table [--quick] [--only=rows|norms|router|attention|head|optimizer]
 // 0: all within bounds. 1: not. 77: no device, nothing was tested.
 int main(int argc, char** argv) {
   using namespace retort::student;
@@ -24,15 +26,21 @@ int main(int argc, char** argv) {
   } areas[] = {{"rows", RunRowCases},      {"norms", RunNormCases},
                {"router", RunRouterCases}, {"attention", RunAttentionCases},
                {"head", RunHeadCases},     {"optimizer", RunOptimizerCases}};
-  Table table;
+  bool quick = false;
+  std::string only;
+  for (const std::string_view argument : std::span(argv, argc).subspan(1)) {
+    if (argument == "--quick") quick = true;
+    if (argument.starts_with("--only=")) only = argument.substr(7);
+  }
+  Table table(quick);
   bool any = false;
   for (const auto& area : areas) {
-    if (argc > 1 && std::strcmp(argv[1], (std::string("--only=") + area.name).c_str()) != 0) continue;
+    if (!only.empty() && only != area.name) continue;
     area.run(&table);
     any = true;
   }
   if (!any) {
-    std::fprintf(stderr, "no such area: %s\n", argv[1]);
+    std::fprintf(stderr, "no such area: %s\n", only.c_str());
     return 1;
   }
   return table.Print() == 0 ? 0 : 1;

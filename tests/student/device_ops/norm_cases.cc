@@ -22,7 +22,7 @@ std::string Describe(const NormShape& shape) {
 
 template <typename X, typename Y>
 void RmsNormCases(Table* table) {
-  for (const NormShape& shape : kNormShapes) {
+  for (const NormShape& shape : table->Of(kNormShapes)) {
     table->Begin("RmsNorm", std::string(NameOf<X>()) + " to " + NameOf<Y>(), Describe(shape));
     const int n = shape.n, stride = n + shape.gap;
     const auto x = Numbers<X>(shape.rows * stride, 1, 3);
@@ -51,7 +51,7 @@ void RmsNormCases(Table* table) {
 
 template <typename X, typename Dy, typename Dx>
 void RmsNormBackwardCases(Table* table, bool accumulate) {
-  for (const NormShape& shape : kNormShapes) {
+  for (const NormShape& shape : table->Of(kNormShapes)) {
     table->Begin("RmsNormBackward", std::string(NameOf<X>()) + ", " + NameOf<Dy>() + " to " + NameOf<Dx>(),
                  Describe(shape));
     const int n = shape.n, stride = n + shape.gap, rows = shape.rows;
@@ -157,7 +157,7 @@ void RopeCases(Table* table) {
 
 template <typename T>
 void SwigluCases(Table* table, bool scaled) {
-  for (const NormShape& shape : kNormShapes) {
+  for (const NormShape& shape : table->Of(kNormShapes)) {
     const int rows = shape.rows, n = shape.n;
     const auto gate_up = Numbers<T>(rows * 2 * n, 1, 4);
     const auto d_h = Numbers<T>(rows * n, 2);

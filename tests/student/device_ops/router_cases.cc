@@ -24,11 +24,11 @@ struct RouterCase {
 };
 constexpr RouterCase kRouterCases[] = {
     {"one token", 1, {8, 2, 1, 1, 2.5f, true}, Logits::kRandom},
+    {"ties in groups", 67, {64, 6, 8, 3, 2.5f, true}, Logits::kTied},
+    {"groups", 130, {64, 8, 8, 4, 2.5f, true}, Logits::kRandom},
     {"one expert", 5, {1, 1, 1, 1, 1.0f, true}, Logits::kRandom},
     {"k = E", 9, {6, 6, 1, 1, 1.0f, true}, Logits::kRandom},
     {"ties", 67, {64, 6, 1, 1, 1.0f, true}, Logits::kTied},
-    {"ties in groups", 67, {64, 6, 8, 3, 2.5f, true}, Logits::kTied},
-    {"groups", 130, {64, 8, 8, 4, 2.5f, true}, Logits::kRandom},
     {"groups of one", 33, {8, 3, 8, 4, 1.0f, false}, Logits::kRandom},
     {"one takes all", 70, {40, 3, 1, 1, 1.0f, true}, Logits::kOneTakesAll},
     {"empty experts", 300, {40, 3, 1, 1, 1.0f, false}, Logits::kFirstHalf},
@@ -79,7 +79,7 @@ std::vector<std::int32_t> Integers(const std::vector<double>& values) {
 }
 
 void RouteCases(Table* table) {
-  for (const RouterCase& c : kRouterCases) {
+  for (const RouterCase& c : table->Of(kRouterCases)) {
     table->Begin("Route", "", c.name);
     const auto [logits, bias] = InputsOf(c);
     const int experts = c.shape.experts, per_token = c.shape.per_token;
@@ -170,7 +170,7 @@ Routed RoutePlainly(const RouterCase& c) {
 }
 
 void RouteBackwardCases(Table* table) {
-  for (const RouterCase& c : kRouterCases) {
+  for (const RouterCase& c : table->Of(kRouterCases)) {
     table->Begin("RouteBackward", "", c.name);
     const Routed routed = RoutePlainly(c);
     const int experts = c.shape.experts, per_token = c.shape.per_token;
@@ -208,7 +208,7 @@ void RouteBackwardCases(Table* table) {
 
 void BalanceCases(Table* table) {
   constexpr double kAlpha = 1e-2, kFactor = 0.125, kDouble = 1e-12;
-  for (const RouterCase& c : kRouterCases) {
+  for (const RouterCase& c : table->Of(kRouterCases)) {
     for (const int length : {1, 7, 1000}) {  // of every document but the first, which has one token
       table->Begin("BalanceLoss", "", std::string(c.name) + ", documents of " + std::to_string(length));
       const Routed routed = RoutePlainly(c);
@@ -250,7 +250,7 @@ void BalanceCases(Table* table) {
 }
 
 void SortCases(Table* table) {
-  for (const RouterCase& c : kRouterCases) {
+  for (const RouterCase& c : table->Of(kRouterCases)) {
     table->Begin("SortByExpert", "", c.name);
     const Routed routed = RoutePlainly(c);
     const int experts = c.shape.experts, per_token = c.shape.per_token;

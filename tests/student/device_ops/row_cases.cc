@@ -27,7 +27,7 @@ std::string Types() {
 
 template <typename From, typename To>
 void CopyCases(Table* table) {
-  for (const RowShape& shape : kRowShapes) {
+  for (const RowShape& shape : table->Of(kRowShapes)) {
     table->Begin("CopyColumns", Types<From, To>(), Describe(shape));
     // Some columns of x into others of y: strides differ, and what lies beside must stay.
     const int x_stride = shape.n + 4, y_stride = shape.n + 8;
@@ -88,7 +88,7 @@ void SetZeroCases(Table* table) {
 
 template <typename From, typename To>
 void MoveCases(Table* table) {
-  for (const RowShape& shape : kRowShapes) {
+  for (const RowShape& shape : table->Of(kRowShapes)) {
     // Every third row, from the last on, twice for the gather; each once for the scatter.
     std::vector<std::int32_t> rows;
     for (int i = shape.rows - 1; i >= 0; i -= 3) rows.push_back(i);
@@ -134,7 +134,7 @@ void MoveCases(Table* table) {
 // Exact: fp32 additions in the order of k.
 template <typename T>
 void GatherSumCases(Table* table) {
-  for (const RowShape& shape : kRowShapes) {
+  for (const RowShape& shape : table->Of(kRowShapes)) {
     for (const int per_token : {1, 3, 8}) {
       table->Begin("GatherSum", NameOf<T>(), Describe(shape) + " K " + std::to_string(per_token));
       const int n = shape.n, slots = shape.rows * per_token;
@@ -200,7 +200,7 @@ std::vector<std::int32_t> Tokens(const EmbeddingShape& shape) {
 
 template <typename T>
 void EmbedCases(Table* table) {
-  for (const EmbeddingShape& shape : kEmbeddingShapes) {
+  for (const EmbeddingShape& shape : table->Of(kEmbeddingShapes)) {
     table->Begin("Embed", NameOf<T>(),
                  std::to_string(shape.count) + " of " + std::to_string(shape.vocabulary));
     const auto weights = Numbers<T>(static_cast<std::size_t>(shape.vocabulary) * shape.n, 1);
@@ -223,7 +223,7 @@ void EmbedCases(Table* table) {
 
 // Exact: the order of additions is that of positions.
 void EmbedBackwardCases(Table* table) {
-  for (const EmbeddingShape& shape : kEmbeddingShapes) {
+  for (const EmbeddingShape& shape : table->Of(kEmbeddingShapes)) {
     table->Begin("EmbedBackward", "float",
                  std::to_string(shape.count) + " of " + std::to_string(shape.vocabulary));
     const auto tokens = Tokens(shape);

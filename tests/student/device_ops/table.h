@@ -15,9 +15,11 @@
 #ifndef TESTS_STUDENT_DEVICE_OPS_TABLE_H_
 #define TESTS_STUDENT_DEVICE_OPS_TABLE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -56,6 +58,19 @@ using Outputs = std::vector<std::vector<double>>;
 
 class Table {
  public:
+  // quick: only the first few shapes of each list, for a build in which every CUDA thread is an OS thread.
+  explicit Table(bool quick) : quick_(quick) {}
+
+  // The shapes to go through.
+  template <typename Shape>
+  std::span<const Shape> Of(std::span<const Shape> shapes) const {
+    return quick_ ? shapes.first(std::min<std::size_t>(kQuickShapes, shapes.size())) : shapes;
+  }
+  template <typename Shape, std::size_t kCount>
+  std::span<const Shape> Of(const Shape (&shapes)[kCount]) const {
+    return Of(std::span<const Shape>(shapes));
+  }
+
   // Names the case that the next comparisons belong to; `shape` is for messages.
   void Begin(const std::string& op, const std::string& type, const std::string& shape);
   void Compare(const char* what, const std::vector<double>& got, const Expected& expected);
@@ -73,8 +88,10 @@ class Table {
     int cases = 0;
     double worst_error = 0, worst_share = 0;  // share = error / bound
   };
+  static constexpr std::size_t kQuickShapes = 3;
   void Fail(const std::string& what);
 
+  const bool quick_;
   std::map<std::string, Line> lines_;
   std::string line_, shape_;
   int failures_ = 0, cases_ = 0;
