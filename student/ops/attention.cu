@@ -59,7 +59,7 @@ __device__ inline Head<T> HeadOf(const AttentionShape& shape, int head, const T*
 // the sum of exponentials against it; both and the sums of values are rescaled when a tile brings a larger
 // one.
 template <int kGroups, typename T>
-__global__ void __launch_bounds__(kTileThreads, BlocksPerProcessor(kGroups))
+__global__ void __launch_bounds__(kTileThreads, BlocksPerProcessor(kGroups, sizeof(T)))
     AttentionKernel(AttentionShape shape, const std::int32_t* starts, const std::int32_t* tile_starts,
                     int documents, std::int64_t rows, const T* q, const T* kv, const T* rope_key, T* out,
                     float* log_sum) {
@@ -135,7 +135,7 @@ enum class Gradient { kQuery, kKey, kValue };
 // - log_sum) and dS = scale * P * (dP - delta), own x other:
 //   d_q = dS * keys,  d_key = dS^T * queries,  d_value = P^T * d_out.
 template <Gradient kKind, int kGroups, typename T>
-__global__ void __launch_bounds__(kTileThreads, BlocksPerProcessor(kGroups))
+__global__ void __launch_bounds__(kTileThreads, BlocksPerProcessor(kGroups, sizeof(T)))
     AttentionGradientKernel(AttentionShape shape, const std::int32_t* starts, const std::int32_t* tile_starts,
                             int documents, std::int64_t rows, const T* q, const T* kv, const T* rope_key,
                             const float* log_sum, const T* d_out, const float* deltas, T* d_q, T* d_kv,

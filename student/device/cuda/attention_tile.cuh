@@ -36,9 +36,10 @@ __device__ inline int GroupColumn(int j) {
   return j / kPatch * kTile + PatchColumn() + j % kPatch;
 }
 
-// Blocks that should fit a multiprocessor at once: bounds the registers of a thread, 128 or 255.
-constexpr int BlocksPerProcessor(int groups) {
-  return groups == 1 ? 2 : 1;
+// Blocks that should fit a multiprocessor at once: bounds the registers of a thread, 128 or 255. Two where
+// that costs no spilled register.
+constexpr int BlocksPerProcessor(int groups, int value_bytes) {
+  return groups == 1 && value_bytes == 2 ? 2 : 1;
 }
 
 inline unsigned ColumnBlocks(int columns, int groups) {
