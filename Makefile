@@ -3,14 +3,14 @@ JOBS ?= $(shell nproc)
 PRESET ?= release
 BUILD := build/$(PRESET)
 
-.PHONY: demo test build setup format format-check sanitize fuzz-smoke clean
+.PHONY: demo test build setup kernels lint format format-check sanitize fuzz-smoke clean
 
 demo: setup
 	cmake --preset $(PRESET)
 	cmake --build $(BUILD) -j$(JOBS) --target retort retortd retort-train
 	$(BUILD)/bin/retort demo
 
-test: setup build
+test: setup kernels build
 	ctest --preset $(PRESET) -j$(JOBS)
 
 build:
@@ -19,6 +19,17 @@ build:
 
 setup:
 	deploy/setup/debian.sh
+
+# Compiles every CUDA kernel for one kind of device and links the library; no GPU is needed. The toolkit is the one that
+# is installed, or NVIDIA's wheels in the cache folder. CUDA=off leaves it out, for machines without a network.
+CUDA ?= on
+kernels:
+ifeq ($(CUDA),on)
+	deploy/setup/cuda.sh
+	cmake -S student -B build/kernels -G Ninja -DCMAKE_BUILD_TYPE=Release -DRETORT_CUDA=ON -DRETORT_CUDA_ARCHITECTURES=90 \
+	  -DRETORT_STUDENT_HOST=OFF -DRETORT_TESTS=OFF
+	cmake --build build/kernels -j$(JOBS) --target retort_cuda
+endif
 
 # The unit tests of the libraries under AddressSanitizer with UBSan, then under ThreadSanitizer.
 sanitize:
@@ -32,6 +43,11 @@ fuzz-smoke:
 	cmake --preset fuzz
 	cmake --build build/fuzz -j$(JOBS) --target fuzz_targets
 	ctest --preset fuzz -j$(JOBS)
+
+# Shell scripts and the shape of the tree; the compilers' warnings are on in every build.
+lint:
+	shellcheck $$(git ls-files '*.sh') .ci/run
+	/usr/bin/python3 tests/style/check_tree.py
 
 format:
 	git ls-files '*.h' '*.cc' '*.cu' '*.cuh' | xargs clang-format -i

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs nvcc (the command in the arguments) and keeps what its assembler reports of each kernel, registers, shared memory,
 # spills, beside the object file, as <object>.ptxas. student/bench/kernel_report.py reads these files.
-object= previous=
+object='' previous=''
 for argument; do
   [ "$previous" != -o ] || object=$argument
   previous=$argument

