@@ -51,6 +51,13 @@ ErrorReason ReasonFor(const absl::Status& status) {
   return INTERNAL;
 }
 
+// Before a job ends without a student: what its training used goes into the ledger. False when the server
+// stops; the job is then left as it is and ends after the next start.
+bool Settled(JobContext& job, const v1::JobRecord& record, const StopSignal& stop) {
+  if (record.stage() == v1::JobRecord::STAGE_TRAINING) SettleUsage(job, record);
+  return stop.kind() < StopSignal::Kind::kShutdown;
+}
+
 }  // namespace
 
 JobRunner::JobRunner(Workplace& place, int active_jobs_max) : place_(place), threads_max_(active_jobs_max) {}
@@ -138,6 +145,7 @@ void JobRunner::RunJob(const std::string& name, StopSignal& stop) {
     if (record.ok()) {
       if (IsResting(record->job().state())) return;
       if (record->job().state() == v1::Job::STATE_CANCELLING) {
+        if (!Settled(job, *record, stop)) return;
         problem = job.Change("cancelled",
                              [](v1::JobRecord& stored) {
                                SetState(stored, v1::Job::STATE_CANCELLED, ERROR_REASON_UNSPECIFIED,
@@ -151,6 +159,7 @@ void JobRunner::RunJob(const std::string& name, StopSignal& stop) {
         if (end.ok()) return;
         if (stop.kind() >= StopSignal::Kind::kShutdown) return;
         if (stop.kind() == StopSignal::Kind::kCancel) continue;  // the record says CANCELLING
+        if (!Settled(job, *record, stop)) return;
         problem = job.Change("failed",
                              [&](v1::JobRecord& stored) {
                                const bool cancelling = stored.job().state() == v1::Job::STATE_CANCELLING;

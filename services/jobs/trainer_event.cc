@@ -39,6 +39,45 @@ class Members {
     return value;
   }
 
+  bool Has(const char* name) const { return object_.contains(name); }
+
+  // From 0.
+  double Amount(const char* name) {
+    const double value = Number(name);
+    if (value < 0) Fail(name, "a number from 0");
+    return value;
+  }
+  // A member that may be left out.
+  std::optional<double> AmountIfAny(const char* name) {
+    if (!Has(name)) return std::nullopt;
+    return Amount(name);
+  }
+  std::optional<int64_t> IntegerIfAny(const char* name) {
+    if (!Has(name)) return std::nullopt;
+    return Integer(name);
+  }
+
+  std::vector<double> Amounts(const char* name, size_t count_max) {
+    const auto member = object_.find(name);
+    if (member == object_.end() || !member->is_array() || member->size() > count_max) {
+      return Fail(name, "an array that is not too long"), std::vector<double>();
+    }
+    std::vector<double> values;
+    for (const Json& item : *member) {
+      if (!item.is_number()) return Fail(name, "an array of numbers"), std::vector<double>();
+      values.push_back(item.get<double>());
+      if (!std::isfinite(values.back()) || values.back() < 0) Fail(name, "an array of finite numbers from 0");
+    }
+    return values;
+  }
+
+  const Json& Object(const char* name) {
+    static const Json kNone = Json::object();
+    const auto member = object_.find(name);
+    if (member == object_.end() || !member->is_object()) return Fail(name, "an object"), kNone;
+    return *member;
+  }
+
   std::string Text(const char* name, size_t bytes_max) {
     const auto member = object_.find(name);
     if (member == object_.end() || !member->is_string()) return Fail(name, "a text"), std::string();
@@ -74,6 +113,39 @@ TrainerEvent ReadQuality(Members& in) {
   return quality;
 }
 
+TrainerReport ReadReport(Members& in) {
+  TrainerReport report;
+  report.step = in.Integer("step");
+  report.steps = in.Integer("steps");
+  report.loss = in.Number("loss");
+  report.seconds = in.Amount("seconds");
+  report.tokens_per_second = in.Amount("tokens_per_second");
+  Members phases(in.Object("phases"));
+  report.data = phases.Amount("data");
+  report.forward = phases.Amount("forward");
+  report.backward = phases.Amount("backward");
+  report.optimizer = phases.Amount("optimizer");
+  report.communication = phases.Amount("communication");
+  report.checkpoint = phases.Amount("checkpoint");
+  if (!phases.status().ok())
+    in.Fail("phases", "data, forward, backward, optimizer, communication, checkpoint");
+  report.flops_per_second = in.Amount("flops_per_second");
+  report.peak_flops_per_second = in.AmountIfAny("peak_flops_per_second");
+  report.mfu = in.AmountIfAny("mfu");
+  report.expert_load = in.Amounts("expert_load", kExpertLoadsMax);
+  report.resident_bytes = in.Integer("resident_bytes");
+  report.device_memory_bytes = in.IntegerIfAny("device_memory_bytes");
+  if (in.Has("celsius")) report.celsius = in.Number("celsius");
+  report.watts = in.AmountIfAny("watts");
+  report.energy_source = in.Text("energy_source", 16);
+  if (report.energy_source != "none" && report.energy_source != "rapl" && report.energy_source != "nvml" &&
+      report.energy_source != "declared") {
+    in.Fail("energy_source", "none, rapl, nvml or declared");
+  }
+  report.joules = in.AmountIfAny("joules");
+  return report;
+}
+
 }  // namespace
 
 absl::StatusOr<TrainerEvent> ParseTrainerEvent(std::string_view line) {
@@ -89,6 +161,8 @@ absl::StatusOr<TrainerEvent> ParseTrainerEvent(std::string_view line) {
   } else if (event == "step") {
     parsed = TrainerStep{in.Integer("step"), in.Integer("steps"), in.Number("loss"), in.Integer("tokens"),
                          in.Number("tokens_per_second")};
+  } else if (event == "report") {
+    parsed = ReadReport(in);
   } else if (event == "checkpoint") {
     parsed = TrainerCheckpoint{in.Integer("step"), in.Digest("digest")};
   } else if (event == "quality") {

@@ -76,6 +76,42 @@ int RanksOf(const v1::JobRecord& record) {
   return std::max(1, training.data_ranks()) * std::max(1, training.expert_ranks());
 }
 
+std::filesystem::path MetricsPath(const v1::JobRecord& record, const std::string& run,
+                                  const TrainerProgram& program) {
+  if (program.metrics_dir.empty()) return {};
+  return program.metrics_dir / ("retort_train_" + record.job().uid() + "_" + run + ".prom");
+}
+
+std::vector<std::string> SettleArguments(const v1::JobRecord& record, const std::string& run,
+                                         const std::filesystem::path& folder, const TrainerProgram& program) {
+  const std::string project = ProjectOf(record);
+  return {"--settle-usage",
+          "--manifest",
+          (folder / "manifest.json").string(),
+          "--run-dir",
+          folder.string(),
+          "--ledger",
+          program.ledger_address,
+          "--dataset-entry",
+          project + "/ledgers/main/entries/" + std::to_string(record.job().entries().dataset()),
+          "--tls-cert",
+          program.tls.certificate,
+          "--tls-key",
+          program.tls.private_key,
+          "--tls-ca",
+          program.tls.authorities,
+          "--key",
+          program.key_file,
+          "--project",
+          project,
+          "--job",
+          record.job().name(),
+          "--job-uid",
+          record.job().uid(),
+          "--run",
+          run};
+}
+
 std::vector<std::string> TrainerArguments(const v1::JobRecord& record, const std::string& run,
                                           const std::filesystem::path& folder, const std::string& log_vkey,
                                           const TrainerProgram& program) {
@@ -101,6 +137,13 @@ std::vector<std::string> TrainerArguments(const v1::JobRecord& record, const std
   add("--run", run);
   add("--threads", std::to_string(record.job().spec().training().threads()));
   if (!program.tokenizer_gguf.empty()) add("--tokenizer", program.tokenizer_gguf);
+  const TrainingCosts& costs = program.costs;
+  if (!costs.currency.empty()) add("--currency", costs.currency);
+  if (!costs.price_device_hour.empty()) add("--price-device-hour", costs.price_device_hour);
+  if (!costs.price_kwh.empty()) add("--price-kwh", costs.price_kwh);
+  if (!costs.declared_watts.empty()) add("--declared-watts", costs.declared_watts);
+  if (const auto metrics = MetricsPath(record, run, program); !metrics.empty())
+    add("--metrics-file", metrics.string());
   if (RanksOf(record) > 1) {
     const v1::TrainingSpec& training = record.job().spec().training();
     add("--data-ranks", std::to_string(std::max(1, training.data_ranks())));

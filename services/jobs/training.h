@@ -3,6 +3,7 @@
 //   runs/<job uid>/<run>/manifest.json   the training manifest, written once
 //                        checkpoints …   the trainer's own
 //                        student/        the exported student
+//                        usage/          what attempts have used, until it is in the ledger
 //                        train.log       its standard error
 #ifndef SERVICES_JOBS_TRAINING_H_
 #define SERVICES_JOBS_TRAINING_H_
@@ -18,6 +19,11 @@
 
 namespace retort::jobs {
 
+// What the operator declares about the cost of training; decimal numbers as text, empty when not declared.
+struct TrainingCosts {
+  std::string currency, price_device_hour, price_kwh, declared_watts;
+};
+
 // What every run of retort-train is given.
 struct TrainerProgram {
   std::string program;         // path of retort-train
@@ -29,6 +35,8 @@ struct TrainerProgram {
   // Tokenizer of students whose teacher does not report token ids: the embedded one.
   std::string tokenizer_sha256;  // lower-case hex
   int64_t vocabulary_size = 0;
+  TrainingCosts costs;
+  std::filesystem::path metrics_dir;  // of a node exporter's textfile collector; empty: none
 };
 
 // The runs of a job in the order in which they are trained: logits and then text_only when the baseline is
@@ -53,6 +61,14 @@ int RanksOf(const v1::JobRecord& record);
 std::vector<std::string> TrainerArguments(const v1::JobRecord& record, const std::string& run,
                                           const std::filesystem::path& folder, const std::string& log_vkey,
                                           const TrainerProgram& program);
+
+// The arguments that only bring what earlier attempts at the run used into the ledger.
+std::vector<std::string> SettleArguments(const v1::JobRecord& record, const std::string& run,
+                                         const std::filesystem::path& folder, const TrainerProgram& program);
+
+// Where a run keeps its metrics while it trains; empty without a metrics_dir.
+std::filesystem::path MetricsPath(const v1::JobRecord& record, const std::string& run,
+                                  const TrainerProgram& program);
 
 }  // namespace retort::jobs
 

@@ -17,6 +17,7 @@ using LedgerStub = ledger::v1::LedgerService::StubInterface;
 
 constexpr std::chrono::milliseconds kProgressEvery(100);
 constexpr std::chrono::milliseconds kTurnEvery(100);
+constexpr int kExitStopped = 3;  // of retort-train: a signal ended it, and it goes on where it was
 
 absl::Status Failed(std::string message) {
   return services::WithReason(absl::InternalError(std::move(message)), TRAINING_FAILED);
@@ -78,6 +79,7 @@ class Launch {
              progress.set_student_parameters(e.parameters);
              progress.set_student_active_parameters(e.active_parameters);
              progress.set_steps_done(finished_steps_ + e.resumed_step);
+             progress.clear_training_report();  // of a process that is gone
            });
   }
 
@@ -91,6 +93,11 @@ class Launch {
     snprintf(text, sizeof text, "%s step %lld of %lld, loss %.4f", run_.c_str(),
              static_cast<long long>(e.step), static_cast<long long>(e.steps), e.loss);
     Write(text);
+  }
+
+  void On(const TrainerReport& e) {
+    report_ = e;
+    Write("");
   }
 
   void On(const TrainerCheckpoint& e) {
@@ -134,9 +141,33 @@ class Launch {
         progress.set_steps_done(finished_steps_ + last_step_.step);
         progress.set_loss(last_step_.loss);
       }
+      if (report_) CopyReport(*report_, *progress.mutable_training_report());
       progress.set_training_tokens(progress.training_tokens() + tokens);
       progress.set_training_seconds(progress.training_seconds() + seconds);
     });
+  }
+
+  static void CopyReport(const TrainerReport& from, v1::TrainingReport& to) {
+    to.Clear();
+    to.set_seconds(from.seconds);
+    to.set_tokens_per_second(from.tokens_per_second);
+    v1::TrainingPhases& phases = *to.mutable_phases();
+    phases.set_data(from.data);
+    phases.set_forward(from.forward);
+    phases.set_backward(from.backward);
+    phases.set_optimizer(from.optimizer);
+    phases.set_communication(from.communication);
+    phases.set_checkpoint(from.checkpoint);
+    to.set_flops_per_second(from.flops_per_second);
+    if (from.peak_flops_per_second) to.set_peak_flops_per_second(*from.peak_flops_per_second);
+    if (from.mfu) to.set_mfu(*from.mfu);
+    for (const double load : from.expert_load) to.add_expert_load(load);
+    to.set_resident_bytes(from.resident_bytes);
+    if (from.device_memory_bytes) to.set_device_memory_bytes(*from.device_memory_bytes);
+    if (from.celsius) to.set_celsius(*from.celsius);
+    if (from.watts) to.set_watts(*from.watts);
+    to.set_energy_source(from.energy_source);
+    if (from.joules) to.set_joules(*from.joules);
   }
 
   // What cannot be stored now is only progress; the job's own steps notice a store that does not write.
@@ -151,6 +182,7 @@ class Launch {
   Clock::time_point written_;
   Clock::time_point trained_;  // when the last step ended
   TrainerStep last_step_;
+  std::optional<TrainerReport> report_;
   int64_t tokens_ = 0;
   int64_t resumed_step_ = 0;
   bool dirty_ = false, advanced_ = false;
@@ -201,6 +233,10 @@ absl::StatusOr<bool> LaunchOnce(JobContext& job, const v1::JobRecord& record, co
   child.on_line = [&](std::string_view line) { launch.OnLine(line); };
   auto end = RunRanks(child, RanksOf(record));
   if (!end.ok()) return Failed("the trainer could not be started: " + std::string(end.status().message()));
+  if (const auto metrics = MetricsPath(record, run, program); !metrics.empty()) {
+    std::error_code gone;  // the trainer removes its file, unless it was killed
+    std::filesystem::remove(metrics, gone);
+  }
   launch.Flush();
   if (launch.finished().has_value() && end->signal == 0 && end->exit_code == 0) {
     const TrainerFinished& finished = *launch.finished();
@@ -222,8 +258,10 @@ absl::StatusOr<bool> LaunchOnce(JobContext& job, const v1::JobRecord& record, co
 
   std::string why = "retort-train ended with " + end->Describe();
   if (launch.error().has_value()) why += ", " + launch.error()->code + ": " + launch.error()->message;
+  // One that was told to stop, by whomever, and got further has not failed.
+  const bool stopped = end->signal == 0 && end->exit_code == kExitStopped;
   auto changed = job.Change(why, [&](v1::JobRecord& stored) {
-    stored.set_failed_launches(launch.advanced() ? 1 : stored.failed_launches() + 1);
+    stored.set_failed_launches(!launch.advanced() ? stored.failed_launches() + 1 : stopped ? 0 : 1);
   });
   if (!changed.ok()) return changed.status();
   const int failures = changed->failed_launches();
@@ -268,6 +306,27 @@ absl::Status TrainRuns(JobContext& job, const v1::JobRecord& record) {
 }
 
 }  // namespace
+
+void SettleUsage(JobContext& job, const v1::JobRecord& record) {
+  const TrainerProgram& program = job.place().trainer;
+  for (const std::string& run : RunsOf(record)) {
+    const std::filesystem::path folder = job.place().runs_dir / record.job().uid() / run;
+    std::error_code error;
+    if (!std::filesystem::is_directory(folder / "usage", error)) continue;
+    ProgramRun child;
+    child.program = program.program;
+    child.arguments = SettleArguments(record, run, folder, program);
+    child.stderr_path = (folder / "train.log").string();
+    child.should_stop = [&] { return job.stop().kind() >= StopSignal::Kind::kShutdown; };
+    child.must_stop = [&] { return job.stop().aborted(); };
+    const auto end = RunProgram(child);
+    if (end.ok() && end->signal == 0 && end->exit_code == 0) continue;
+    const std::string why = end.ok() ? end->Describe() : std::string(end.status().message());
+    job.Change("what run " + run + " used is not all in the ledger (" + why + "); its folder has the records",
+               [](v1::JobRecord&) {})
+        .IgnoreError();
+  }
+}
 
 absl::StatusOr<StepEnd> Train(JobContext& job, const v1::JobRecord& record) {
   const absl::Status status = TrainRuns(job, record);

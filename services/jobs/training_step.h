@@ -15,6 +15,12 @@ namespace retort::jobs {
 // the call by itself: see launcher.h.
 absl::StatusOr<StepEnd> Train(JobContext& job, const v1::JobRecord& record);
 
+// Brings into the ledger what attempts used whose records still lie in the run folders of a job that will
+// train no more, and says on the job when that did not succeed. Takes as long as retort-train --settle-usage,
+// at most some ten minutes for each run while the ledger is away; a server that stops ends it sooner. Thread
+// as for Train.
+void SettleUsage(JobContext& job, const v1::JobRecord& record);
+
 }  // namespace retort::jobs
 
 #endif  // SERVICES_JOBS_TRAINING_STEP_H_
