@@ -35,9 +35,9 @@ def run_ours(command):
 
 
 def make_model(torch, transformers, shape, device, experts):
-    config = transformers.DeepseekV3Config(**{k: v for k, v in shape.items() if k != "rope_theta"}, use_cache=False,
-                                           rope_parameters={"rope_type": "default", "rope_theta": shape["rope_theta"]})
-    config.num_mtp_layers = 0
+    fields = dict(shape, routed_scaling_factor=float(shape["routed_scaling_factor"]), num_mtp_layers=0, use_cache=False)
+    rope = {"rope_type": "default", "rope_theta": float(fields.pop("rope_theta"))}
+    config = transformers.DeepseekV3Config(**fields, rope_parameters=rope)
     config._experts_implementation = experts
     torch.manual_seed(1)
     with torch.device(device):
