@@ -38,7 +38,8 @@ void TakeStep(const Work& work, const Meeting& meeting, std::size_t at, std::siz
     }
     case WorkKind::kAllGather:
       for (int r = 0; r < ranks; ++r) {
-        std::memcpy(work.receive + (static_cast<std::size_t>(r) * work.count + at) * element, chunks[r], size * element);
+        std::memcpy(work.receive + (static_cast<std::size_t>(r) * work.count + at) * element, chunks[r],
+                    size * element);
       }
       return;
     default:
@@ -125,7 +126,8 @@ bool GroupWork::ProgressCollective(const Work& work, State* state) {
         if (meeting.channel(rank).consumed.load() < communicator.steps) return false;
       }
       const bool publishes = work.kind != WorkKind::kBroadcast || meeting.rank() == work.root;
-      if (publishes) std::memcpy(meeting.chunk(meeting.rank()), work.send + state->at * element, size * element);
+      if (publishes)
+        std::memcpy(meeting.chunk(meeting.rank()), work.send + state->at * element, size * element);
       mine.shape = shape;
       mine.written.store(communicator.steps + 1);
       state->published = true;
@@ -149,11 +151,13 @@ void GroupWork::CheckShapes(const CallShape& mine) const {
     const CallShape& other = meeting.channel(rank).shape;
     if (other == mine) continue;
     std::fprintf(stderr,
-                 "cuda_on_cpu: ranks differ: rank %d calls %s of %llu (type %d, op %d, root %d), rank %d calls %s of %llu "
+                 "cuda_on_cpu: ranks differ: rank %d calls %s of %llu (type %d, op %d, root %d), rank %d "
+                 "calls %s of %llu "
                  "(type %d, op %d, root %d)\n",
-                 meeting.rank(), NameOf(static_cast<WorkKind>(mine.kind)), static_cast<unsigned long long>(mine.count),
-                 mine.type, mine.op, mine.root, rank, NameOf(static_cast<WorkKind>(other.kind)),
-                 static_cast<unsigned long long>(other.count), other.type, other.op, other.root);
+                 meeting.rank(), NameOf(static_cast<WorkKind>(mine.kind)),
+                 static_cast<unsigned long long>(mine.count), mine.type, mine.op, mine.root, rank,
+                 NameOf(static_cast<WorkKind>(other.kind)), static_cast<unsigned long long>(other.count),
+                 other.type, other.op, other.root);
     std::abort();
   }
 }

@@ -1,5 +1,5 @@
-// One rank's end of a communicator, and the operations that it makes with the others. Nothing here waits: operations
-// progress when polled, under the runtime's lock.
+// One rank's end of a communicator, and the operations that it makes with the others. Nothing here waits:
+// operations progress when polled, under the runtime's lock.
 #ifndef TESTS_CUDA_ON_CPU_COMMUNICATOR_H_
 #define TESTS_CUDA_ON_CPU_COMMUNICATOR_H_
 
@@ -28,9 +28,9 @@ struct Communicator {
   std::string last_error;  // guarded by text_lock
 
   // The rest is guarded by the runtime's lock.
-  std::uint64_t steps = 0;          // of collectives, done
-  std::uint64_t issued = 0;         // groups of work given to streams
-  std::uint64_t next = 0;           // the one whose turn it is: work of one communicator runs in the order of issue
+  std::uint64_t steps = 0;   // of collectives, done
+  std::uint64_t issued = 0;  // groups of work given to streams
+  std::uint64_t next = 0;    // the one whose turn it is: work of one communicator runs in the order of issue
   const GroupWork* active = nullptr;
   std::uint64_t splits = 0;
   std::chrono::steady_clock::time_point looked_for_dead;
@@ -42,7 +42,15 @@ struct Communicator {
   bool PeersLive();
 };
 
-enum class WorkKind : std::int32_t { kAllReduce, kReduce, kReduceScatter, kAllGather, kBroadcast, kSend, kReceive };
+enum class WorkKind : std::int32_t {
+  kAllReduce,
+  kReduce,
+  kReduceScatter,
+  kAllGather,
+  kBroadcast,
+  kSend,
+  kReceive
+};
 const char* NameOf(WorkKind kind);
 
 struct Work {
@@ -55,8 +63,8 @@ struct Work {
   int root = 0;  // or peer
 };
 
-// Everything that one group asks of one communicator, as one operation of a stream. Collectives run one after another,
-// messages all at once.
+// Everything that one group asks of one communicator, as one operation of a stream. Collectives run one after
+// another, messages all at once.
 class GroupWork {
  public:
   // In a graph the order of runs is the order of work, so it takes no turn.
@@ -65,8 +73,8 @@ class GroupWork {
 
  private:
   struct State {
-    std::size_t at = 0;         // bytes or elements done
-    bool published = false;     // the present step of a collective, or a message in its mailbox
+    std::size_t at = 0;      // bytes or elements done
+    bool published = false;  // the present step of a collective, or a message in its mailbox
     bool done = false;
   };
   bool ProgressCollective(const Work& work, State* state);

@@ -1,11 +1,11 @@
-// cuBLAS handles and products: arguments checked as documented, the product itself queued on the handle's stream.
-#include "cublas_v2.h"
-
+// cuBLAS handles and products: arguments checked as documented, the product itself queued on the handle's
+// stream.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
 
+#include "cublas_v2.h"
 #include "tests/cuda_on_cpu/gemm.h"
 #include "tests/cuda_on_cpu/runtime.h"
 
@@ -28,28 +28,37 @@ struct Call {
   cublasComputeType_t compute;
 };
 
-bool IsOperation(cublasOperation_t operation) { return operation >= CUBLAS_OP_N && operation <= CUBLAS_OP_C; }
+bool IsOperation(cublasOperation_t operation) {
+  return operation >= CUBLAS_OP_N && operation <= CUBLAS_OP_C;
+}
 
 cublasStatus_t CheckSizes(const Call& call) {
   if (!IsOperation(call.transa) || !IsOperation(call.transb)) return CUBLAS_STATUS_INVALID_VALUE;
   if (call.m < 0 || call.n < 0 || call.k < 0) return CUBLAS_STATUS_INVALID_VALUE;
   const int a_rows = call.transa == CUBLAS_OP_N ? call.m : call.k;
   const int b_rows = call.transb == CUBLAS_OP_N ? call.k : call.n;
-  const bool fits = call.lda >= std::max(1, a_rows) && call.ldb >= std::max(1, b_rows) && call.ldc >= std::max(1, call.m);
+  const bool fits =
+      call.lda >= std::max(1, a_rows) && call.ldb >= std::max(1, b_rows) && call.ldc >= std::max(1, call.m);
   return fits ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
 }
 
-bool IsNumber(cudaDataType type) { return type == CUDA_R_32F || type == CUDA_R_16BF; }
-Number NumberOf(cudaDataType type) { return type == CUDA_R_32F ? Number::kF32 : Number::kBf16; }
+bool IsNumber(cudaDataType type) {
+  return type == CUDA_R_32F || type == CUDA_R_16BF;
+}
+Number NumberOf(cudaDataType type) {
+  return type == CUDA_R_32F ? Number::kF32 : Number::kBf16;
+}
 
-// Of the combinations that the documentation lists, those in fp32 and bf16. Half, double and integer ones exist on a
-// device and not here; the product uses none.
+// Of the combinations that the documentation lists, those in fp32 and bf16. Half, double and integer ones
+// exist on a device and not here; the product uses none.
 cublasStatus_t CheckTypes(const Call& call, bool grouped) {
-  if (!IsNumber(call.atype) || call.atype != call.btype || !IsNumber(call.ctype)) return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (!IsNumber(call.atype) || call.atype != call.btype || !IsNumber(call.ctype))
+    return CUBLAS_STATUS_NOT_SUPPORTED;
   switch (call.compute) {
     case CUBLAS_COMPUTE_32F:
     case CUBLAS_COMPUTE_32F_PEDANTIC:
-      if (call.atype == CUDA_R_32F) return call.ctype == CUDA_R_32F ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
+      if (call.atype == CUDA_R_32F)
+        return call.ctype == CUDA_R_32F ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
       if (!grouped) return CUBLAS_STATUS_SUCCESS;
       // Grouped: a C of the operands' type only, and no pedantic bf16.
       return call.ctype == CUDA_R_16BF && call.compute == CUBLAS_COMPUTE_32F ? CUBLAS_STATUS_SUCCESS
@@ -58,7 +67,8 @@ cublasStatus_t CheckTypes(const Call& call, bool grouped) {
       if (grouped) return CUBLAS_STATUS_NOT_SUPPORTED;
       [[fallthrough]];
     case CUBLAS_COMPUTE_32F_FAST_TF32:
-      return call.atype == CUDA_R_32F && call.ctype == CUDA_R_32F ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
+      return call.atype == CUDA_R_32F && call.ctype == CUDA_R_32F ? CUBLAS_STATUS_SUCCESS
+                                                                  : CUBLAS_STATUS_NOT_SUPPORTED;
     default:
       return CUBLAS_STATUS_NOT_SUPPORTED;
   }
@@ -68,7 +78,8 @@ Rounding RoundingOf(const cublasContext& context, const Call& call) {
   if (call.atype != CUDA_R_32F) return Rounding::kNone;
   if (call.compute == CUBLAS_COMPUTE_32F_FAST_16BF) return Rounding::kBf16;
   if (call.compute == CUBLAS_COMPUTE_32F_FAST_TF32) return Rounding::kTf32;
-  const bool tensor = (context.math & 0xf) == CUBLAS_TF32_TENSOR_OP_MATH && call.compute == CUBLAS_COMPUTE_32F;
+  const bool tensor =
+      (context.math & 0xf) == CUBLAS_TF32_TENSOR_OP_MATH && call.compute == CUBLAS_COMPUTE_32F;
   return tensor ? Rounding::kTf32 : Rounding::kNone;
 }
 
@@ -95,20 +106,24 @@ struct Bytes {
 // What a matrix of rows x columns touches; nothing when it is empty.
 Bytes Extent(const void* data, Number number, std::int64_t rows, std::int64_t columns, std::int64_t leading) {
   if (rows == 0 || columns == 0) return {};
-  return {static_cast<const char*>(data), BytesOf(number) * static_cast<std::size_t>(leading * (columns - 1) + rows)};
+  return {static_cast<const char*>(data),
+          BytesOf(number) * static_cast<std::size_t>(leading * (columns - 1) + rows)};
 }
 
 void CheckExtent(const char* function, char name, Bytes bytes, std::size_t element) {
   if (bytes.size == 0) return;
   const DeviceMemory& memory = TheRuntime().memory;
-  if (memory.IsDevice(bytes.begin, bytes.size) && reinterpret_cast<std::uintptr_t>(bytes.begin) % element == 0) return;
+  if (memory.IsDevice(bytes.begin, bytes.size) &&
+      reinterpret_cast<std::uintptr_t>(bytes.begin) % element == 0)
+    return;
   const DeviceMemory::Range range = memory.Find(bytes.begin);
   if (range.kind != DeviceMemory::Kind::kDevice) {
     std::fprintf(stderr, "cuda_on_cpu: %s: %c = %p is no device memory\n", function, name,
                  static_cast<const void*>(bytes.begin));
   } else {
-    std::fprintf(stderr, "cuda_on_cpu: %s: %c is %zu bytes at byte %td of an allocation of %zu (elements of %zu)\n", function,
-                 name, bytes.size, bytes.begin - range.begin, range.bytes, element);
+    std::fprintf(stderr,
+                 "cuda_on_cpu: %s: %c is %zu bytes at byte %td of an allocation of %zu (elements of %zu)\n",
+                 function, name, bytes.size, bytes.begin - range.begin, range.bytes, element);
   }
   std::abort();
 }
@@ -132,7 +147,8 @@ void CheckMemory(const char* function, const Gemm& gemm) {
   CheckExtent(function, 'C', c, BytesOf(gemm.c_number));
   // Rows of one wide matrix may interleave; identical starts or a contiguous C may not.
   const bool dense = gemm.c_leading == gemm.m;
-  if ((dense && (Overlap(a, c) || Overlap(b, c))) || (c.size > 0 && (a.begin == c.begin || b.begin == c.begin))) {
+  if ((dense && (Overlap(a, c) || Overlap(b, c))) ||
+      (c.size > 0 && (a.begin == c.begin || b.begin == c.begin))) {
     std::fprintf(stderr, "cuda_on_cpu: %s: C overlaps A or B\n", function);
     std::abort();
   }
@@ -153,8 +169,8 @@ struct Strides {
   int count = 1;
 };
 
-cublasStatus_t QueueStrided(cublasHandle_t handle, const Call& call, const void* alpha, const void* a, const void* b,
-                            const void* beta, void* c, Strides strides) {
+cublasStatus_t QueueStrided(cublasHandle_t handle, const Call& call, const void* alpha, const void* a,
+                            const void* b, const void* beta, void* c, Strides strides) {
   if (handle == nullptr) return CUBLAS_STATUS_NOT_INITIALIZED;
   if (const cublasStatus_t status = CheckSizes(call); status != CUBLAS_STATUS_SUCCESS) return status;
   if (alpha == nullptr || beta == nullptr || strides.count < 0) return CUBLAS_STATUS_INVALID_VALUE;
@@ -163,8 +179,10 @@ cublasStatus_t QueueStrided(cublasHandle_t handle, const Call& call, const void*
   Gemm gemm = GemmOf(*handle, call, *static_cast<const float*>(alpha), *static_cast<const float*>(beta));
   return Queue(handle, [gemm, a, b, c, strides, function = call.function]() mutable {
     for (int i = 0; i < strides.count; ++i) {
-      gemm.a.data = static_cast<const char*>(a) + i * strides.a * static_cast<long long>(BytesOf(gemm.a.number));
-      gemm.b.data = static_cast<const char*>(b) + i * strides.b * static_cast<long long>(BytesOf(gemm.b.number));
+      gemm.a.data =
+          static_cast<const char*>(a) + i * strides.a * static_cast<long long>(BytesOf(gemm.a.number));
+      gemm.b.data =
+          static_cast<const char*>(b) + i * strides.b * static_cast<long long>(BytesOf(gemm.b.number));
       gemm.c = static_cast<char*>(c) + i * strides.c * static_cast<long long>(BytesOf(gemm.c_number));
       CheckMemory(function, gemm);
       RunGemm(gemm);
@@ -196,7 +214,9 @@ const char* cublasGetStatusName(cublasStatus_t status) {
   return "unknown status";
 }
 
-const char* cublasGetStatusString(cublasStatus_t status) { return cublasGetStatusName(status); }
+const char* cublasGetStatusString(cublasStatus_t status) {
+  return cublasGetStatusName(status);
+}
 
 cublasStatus_t cublasCreate_v2(cublasHandle_t* handle) {
   if (handle == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
@@ -265,41 +285,49 @@ cublasStatus_t cublasSetAtomicsMode(cublasHandle_t handle, cublasAtomicsMode_t m
                                                                               : CUBLAS_STATUS_INVALID_VALUE;
 }
 
-cublasStatus_t cublasSgemm_v2(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb, int m, int n,
-                              int k, const float* alpha, const float* A, int lda, const float* B, int ldb,
-                              const float* beta, float* C, int ldc) {
-  const Call call = {"cublasSgemm", transa, transb, m,   n,   k,  CUDA_R_32F, CUDA_R_32F, CUDA_R_32F, lda,
-                     ldb,           ldc,    CUBLAS_COMPUTE_32F};
+cublasStatus_t cublasSgemm_v2(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb,
+                              int m, int n, int k, const float* alpha, const float* A, int lda,
+                              const float* B, int ldb, const float* beta, float* C, int ldc) {
+  const Call call = {"cublasSgemm",     transa,     transb,     m,   n,   k,
+                     CUDA_R_32F,        CUDA_R_32F, CUDA_R_32F, lda, ldb, ldc,
+                     CUBLAS_COMPUTE_32F};
   return QueueStrided(handle, call, alpha, A, B, beta, C, {});
 }
 
-cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb, int m, int n,
-                            int k, const void* alpha, const void* A, cudaDataType Atype, int lda, const void* B,
-                            cudaDataType Btype, int ldb, const void* beta, void* C, cudaDataType Ctype, int ldc,
-                            cublasComputeType_t computeType, cublasGemmAlgo_t algo) {
-  if (algo != CUBLAS_GEMM_DEFAULT && algo != CUBLAS_GEMM_DEFAULT_TENSOR_OP) return CUBLAS_STATUS_NOT_SUPPORTED;
-  const Call call = {"cublasGemmEx", transa, transb, m, n, k, Atype, Btype, Ctype, lda, ldb, ldc, computeType};
+cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb, int m,
+                            int n, int k, const void* alpha, const void* A, cudaDataType Atype, int lda,
+                            const void* B, cudaDataType Btype, int ldb, const void* beta, void* C,
+                            cudaDataType Ctype, int ldc, cublasComputeType_t computeType,
+                            cublasGemmAlgo_t algo) {
+  if (algo != CUBLAS_GEMM_DEFAULT && algo != CUBLAS_GEMM_DEFAULT_TENSOR_OP)
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  const Call call = {"cublasGemmEx", transa, transb, m,   n,   k,          Atype,
+                     Btype,          Ctype,  lda,    ldb, ldc, computeType};
   return QueueStrided(handle, call, alpha, A, B, beta, C, {});
 }
 
-cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb,
-                                          int m, int n, int k, const void* alpha, const void* A, cudaDataType Atype,
-                                          int lda, long long int strideA, const void* B, cudaDataType Btype, int ldb,
-                                          long long int strideB, const void* beta, void* C, cudaDataType Ctype, int ldc,
-                                          long long int strideC, int batchCount, cublasComputeType_t computeType,
-                                          cublasGemmAlgo_t algo) {
-  if (algo != CUBLAS_GEMM_DEFAULT && algo != CUBLAS_GEMM_DEFAULT_TENSOR_OP) return CUBLAS_STATUS_NOT_SUPPORTED;
-  const Call call = {"cublasGemmStridedBatchedEx", transa, transb, m, n, k, Atype, Btype, Ctype, lda, ldb, ldc, computeType};
+cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t handle, cublasOperation_t transa,
+                                          cublasOperation_t transb, int m, int n, int k, const void* alpha,
+                                          const void* A, cudaDataType Atype, int lda, long long int strideA,
+                                          const void* B, cudaDataType Btype, int ldb, long long int strideB,
+                                          const void* beta, void* C, cudaDataType Ctype, int ldc,
+                                          long long int strideC, int batchCount,
+                                          cublasComputeType_t computeType, cublasGemmAlgo_t algo) {
+  if (algo != CUBLAS_GEMM_DEFAULT && algo != CUBLAS_GEMM_DEFAULT_TENSOR_OP)
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  const Call call = {
+      "cublasGemmStridedBatchedEx", transa, transb, m, n, k, Atype, Btype, Ctype, lda, ldb, ldc, computeType};
   return QueueStrided(handle, call, alpha, A, B, beta, C, {strideA, strideB, strideC, batchCount});
 }
 
 cublasStatus_t cublasGemmGroupedBatchedEx(cublasHandle_t handle, const cublasOperation_t transa_array[],
                                           const cublasOperation_t transb_array[], const int m_array[],
                                           const int n_array[], const int k_array[], const void* alpha_array,
-                                          const void* const Aarray[], cudaDataType_t Atype, const int lda_array[],
-                                          const void* const Barray[], cudaDataType_t Btype, const int ldb_array[],
-                                          const void* beta_array, void* const Carray[], cudaDataType_t Ctype,
-                                          const int ldc_array[], int group_count, const int group_size[],
+                                          const void* const Aarray[], cudaDataType_t Atype,
+                                          const int lda_array[], const void* const Barray[],
+                                          cudaDataType_t Btype, const int ldb_array[], const void* beta_array,
+                                          void* const Carray[], cudaDataType_t Ctype, const int ldc_array[],
+                                          int group_count, const int group_size[],
                                           cublasComputeType_t computeType) {
   if (handle == nullptr) return CUBLAS_STATUS_NOT_INITIALIZED;
   if (group_count < 0) return CUBLAS_STATUS_INVALID_VALUE;
@@ -313,9 +341,18 @@ cublasStatus_t cublasGemmGroupedBatchedEx(cublasHandle_t handle, const cublasOpe
   }
   std::vector<Gemm> problems;
   for (int group = 0; group < group_count; ++group) {
-    const Call call = {"cublasGemmGroupedBatchedEx", transa_array[group], transb_array[group], m_array[group],
-                       n_array[group],               k_array[group],      Atype,               Btype,
-                       Ctype,                        lda_array[group],    ldb_array[group],    ldc_array[group],
+    const Call call = {"cublasGemmGroupedBatchedEx",
+                       transa_array[group],
+                       transb_array[group],
+                       m_array[group],
+                       n_array[group],
+                       k_array[group],
+                       Atype,
+                       Btype,
+                       Ctype,
+                       lda_array[group],
+                       ldb_array[group],
+                       ldc_array[group],
                        computeType};
     if (group_size[group] < 0) return CUBLAS_STATUS_INVALID_VALUE;
     if (const cublasStatus_t status = CheckSizes(call); status != CUBLAS_STATUS_SUCCESS) return status;

@@ -29,7 +29,9 @@ class Cublas : public testing::Test {
   std::uniform_real_distribution<float> distribution_{-1.0f, 1.0f};
 };
 
-float ToBf16AndBack(float x) { return __bfloat162float(__float2bfloat16(x)); }
+float ToBf16AndBack(float x) {
+  return __bfloat162float(__float2bfloat16(x));
+}
 
 // Column-major, element by element, in double.
 double At(const std::vector<float>& x, int leading, bool transposed, int row, int column) {
@@ -40,7 +42,8 @@ double At(const std::vector<float>& x, int leading, bool transposed, int row, in
 struct Shape {
   int m, n, k;
 };
-constexpr Shape kShapes[] = {{1, 1, 1}, {2, 3, 4}, {16, 6, 8}, {17, 7, 33}, {5, 1, 600}, {40, 13, 513}, {3, 5, 0}};
+constexpr Shape kShapes[] = {{1, 1, 1},   {2, 3, 4},     {16, 6, 8}, {17, 7, 33},
+                             {5, 1, 600}, {40, 13, 513}, {3, 5, 0}};
 
 TEST_F(Cublas, AllTransposesAndLeadingDimensionsMatchADirectSum) {
   for (const Shape& s : kShapes) {
@@ -53,8 +56,8 @@ TEST_F(Cublas, AllTransposesAndLeadingDimensionsMatchADirectSum) {
       const OnDevice<float> da(a), db(b);
       OnDevice<float> dc(c);
       const float alpha = 0.5f, beta = -2.0f;
-      ASSERT_EQ(cublasSgemm(handle_, ta ? CUBLAS_OP_T : CUBLAS_OP_N, tb ? CUBLAS_OP_T : CUBLAS_OP_N, s.m, s.n, s.k,
-                            &alpha, da.get(), lda, db.get(), ldb, &beta, dc.get(), ldc),
+      ASSERT_EQ(cublasSgemm(handle_, ta ? CUBLAS_OP_T : CUBLAS_OP_N, tb ? CUBLAS_OP_T : CUBLAS_OP_N, s.m, s.n,
+                            s.k, &alpha, da.get(), lda, db.get(), ldb, &beta, dc.get(), ldc),
                 CUBLAS_STATUS_SUCCESS);
       const std::vector<float> got = dc.Read();
       for (int j = 0; j < s.n; ++j) {
@@ -84,10 +87,11 @@ TEST_F(Cublas, Bf16OperandsAreSummedInSinglePrecision) {
   OnDevice<__nv_bfloat16> short_c(m * n);
   const float alpha = 1.0f, beta = 0.0f;
   for (int pass = 0; pass < 2; ++pass) {
-    ASSERT_EQ(cublasGemmEx(handle_, CUBLAS_OP_N, CUBLAS_OP_N, m, n, k, &alpha, da.get(), CUDA_R_16BF, m, db.get(),
-                           CUDA_R_16BF, k, &beta, pass == 0 ? static_cast<void*>(dc.get()) : short_c.get(),
-                           pass == 0 ? CUDA_R_32F : CUDA_R_16BF, m, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
-              CUBLAS_STATUS_SUCCESS);
+    ASSERT_EQ(
+        cublasGemmEx(handle_, CUBLAS_OP_N, CUBLAS_OP_N, m, n, k, &alpha, da.get(), CUDA_R_16BF, m, db.get(),
+                     CUDA_R_16BF, k, &beta, pass == 0 ? static_cast<void*>(dc.get()) : short_c.get(),
+                     pass == 0 ? CUDA_R_32F : CUDA_R_16BF, m, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+        CUBLAS_STATUS_SUCCESS);
   }
   const std::vector<float> got = dc.Read();
   const std::vector<__nv_bfloat16> rounded = short_c.Read();
@@ -107,10 +111,11 @@ TEST_F(Cublas, StridedBatchesAndSharedOperands) {
   const OnDevice<float> da(a), db(b);
   OnDevice<float> dc(m * n * batches);
   const float alpha = 1.0f, beta = 0.0f;
-  ASSERT_EQ(cublasGemmStridedBatchedEx(handle_, CUBLAS_OP_N, CUBLAS_OP_N, m, n, k, &alpha, da.get(), CUDA_R_32F, m,
-                                       m * k, db.get(), CUDA_R_32F, k, 0, &beta, dc.get(), CUDA_R_32F, m, m * n,
-                                       batches, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
-            CUBLAS_STATUS_SUCCESS);
+  ASSERT_EQ(
+      cublasGemmStridedBatchedEx(handle_, CUBLAS_OP_N, CUBLAS_OP_N, m, n, k, &alpha, da.get(), CUDA_R_32F, m,
+                                 m * k, db.get(), CUDA_R_32F, k, 0, &beta, dc.get(), CUDA_R_32F, m, m * n,
+                                 batches, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+      CUBLAS_STATUS_SUCCESS);
   const std::vector<float> got = dc.Read();
   for (int batch = 0; batch < batches; ++batch) {
     for (int j = 0; j < n; ++j) {
@@ -125,7 +130,8 @@ TEST_F(Cublas, StridedBatchesAndSharedOperands) {
 
 TEST_F(Cublas, GroupsHaveTheirOwnSizesAndMayBeEmpty) {
   // Three groups: sizes differ, the second has no columns, the third has two members.
-  const int m[] = {2, 2, 3}, n[] = {4, 0, 1}, k[] = {3, 3, 2}, lda[] = {2, 2, 3}, ldb[] = {3, 3, 2}, ldc[] = {2, 2, 3};
+  const int m[] = {2, 2, 3}, n[] = {4, 0, 1}, k[] = {3, 3, 2}, lda[] = {2, 2, 3}, ldb[] = {3, 3, 2},
+            ldc[] = {2, 2, 3};
   const int size[] = {1, 1, 2};
   const float alpha[] = {1.0f, 1.0f, 2.0f}, beta[] = {0.0f, 0.0f, 1.0f};
   const cublasOperation_t op[] = {CUBLAS_OP_N, CUBLAS_OP_N, CUBLAS_OP_N};
@@ -134,8 +140,9 @@ TEST_F(Cublas, GroupsHaveTheirOwnSizesAndMayBeEmpty) {
   const OnDevice<const void*> da(std::vector<const void*>{a.get(), a.get(), a.get() + 10, a.get() + 20});
   const OnDevice<const void*> db(std::vector<const void*>{b.get(), b.get(), b.get() + 15, b.get() + 20});
   const OnDevice<void*> dc(std::vector<void*>{c.get(), c.get() + 8, c.get() + 10, c.get() + 20});
-  ASSERT_EQ(cublasGemmGroupedBatchedEx(handle_, op, op, m, n, k, alpha, da.get(), CUDA_R_32F, lda, db.get(), CUDA_R_32F,
-                                       ldb, beta, dc.get(), CUDA_R_32F, ldc, 3, size, CUBLAS_COMPUTE_32F),
+  ASSERT_EQ(cublasGemmGroupedBatchedEx(handle_, op, op, m, n, k, alpha, da.get(), CUDA_R_32F, lda, db.get(),
+                                       CUDA_R_32F, ldb, beta, dc.get(), CUDA_R_32F, ldc, 3, size,
+                                       CUBLAS_COMPUTE_32F),
             CUBLAS_STATUS_SUCCESS);
   const std::vector<float> fa = a.Read(), fb = b.Read(), got = c.Read();
   for (int j = 0; j < 4; ++j) {
@@ -157,9 +164,10 @@ TEST_F(Cublas, ReducedPrecisionIsVisible) {
   OnDevice<float> c(1);
   const float alpha = 1.0f, beta = 0.0f;
   const auto product = [&](cublasComputeType_t compute) {
-    EXPECT_EQ(cublasGemmEx(handle_, CUBLAS_OP_N, CUBLAS_OP_N, 1, 1, 1, &alpha, a.get(), CUDA_R_32F, 1, b.get(),
-                           CUDA_R_32F, 1, &beta, c.get(), CUDA_R_32F, 1, compute, CUBLAS_GEMM_DEFAULT),
-              CUBLAS_STATUS_SUCCESS);
+    EXPECT_EQ(
+        cublasGemmEx(handle_, CUBLAS_OP_N, CUBLAS_OP_N, 1, 1, 1, &alpha, a.get(), CUDA_R_32F, 1, b.get(),
+                     CUDA_R_32F, 1, &beta, c.get(), CUDA_R_32F, 1, compute, CUBLAS_GEMM_DEFAULT),
+        CUBLAS_STATUS_SUCCESS);
     return c.Read()[0];
   };
   EXPECT_EQ(product(CUBLAS_COMPUTE_32F), 1.0f + 0x1p-12f);
@@ -186,8 +194,8 @@ TEST_F(Cublas, ArgumentsAreRefusedAsDocumented) {
     Arguments x;
     x.alpha = &one;
     change(x);
-    return cublasGemmEx(handle_, x.ta, x.tb, x.m, x.n, x.k, x.alpha, a.get(), x.at, x.lda, b.get(), x.bt, x.ldb, &one,
-                        c.get(), x.ct, x.ldc, x.compute, x.algo);
+    return cublasGemmEx(handle_, x.ta, x.tb, x.m, x.n, x.k, x.alpha, a.get(), x.at, x.lda, b.get(), x.bt,
+                        x.ldb, &one, c.get(), x.ct, x.ldc, x.compute, x.algo);
   };
   EXPECT_EQ(call([](Arguments&) {}), CUBLAS_STATUS_SUCCESS);
   EXPECT_EQ(call([](Arguments& x) { x.m = -1; }), CUBLAS_STATUS_INVALID_VALUE);
@@ -196,19 +204,22 @@ TEST_F(Cublas, ArgumentsAreRefusedAsDocumented) {
   EXPECT_EQ(call([](Arguments& x) { x.lda = 1; }), CUBLAS_STATUS_INVALID_VALUE);
   EXPECT_EQ(call([](Arguments& x) { x.ta = CUBLAS_OP_T; }), CUBLAS_STATUS_INVALID_VALUE) << "lda < k";
   EXPECT_EQ(call([](Arguments& x) { x.ldb = 3; }), CUBLAS_STATUS_INVALID_VALUE);
-  EXPECT_EQ(call([](Arguments& x) { x.tb = CUBLAS_OP_T, x.ldb = 2; }), CUBLAS_STATUS_INVALID_VALUE) << "ldb < n";
+  EXPECT_EQ(call([](Arguments& x) { x.tb = CUBLAS_OP_T, x.ldb = 2; }), CUBLAS_STATUS_INVALID_VALUE)
+      << "ldb < n";
   EXPECT_EQ(call([](Arguments& x) { x.ldc = 1; }), CUBLAS_STATUS_INVALID_VALUE);
   EXPECT_EQ(call([](Arguments& x) { x.m = 0, x.lda = 0; }), CUBLAS_STATUS_INVALID_VALUE) << "lda < 1";
-  EXPECT_EQ(call([](Arguments& x) { x.ta = static_cast<cublasOperation_t>(3); }), CUBLAS_STATUS_INVALID_VALUE);
+  EXPECT_EQ(call([](Arguments& x) { x.ta = static_cast<cublasOperation_t>(3); }),
+            CUBLAS_STATUS_INVALID_VALUE);
   EXPECT_EQ(call([](Arguments& x) { x.alpha = nullptr; }), CUBLAS_STATUS_INVALID_VALUE);
   EXPECT_EQ(call([](Arguments& x) { x.at = CUDA_R_16BF; }), CUBLAS_STATUS_NOT_SUPPORTED) << "A and B differ";
   EXPECT_EQ(call([](Arguments& x) { x.ct = CUDA_R_16BF; }), CUBLAS_STATUS_NOT_SUPPORTED) << "fp32 to bf16";
   EXPECT_EQ(call([](Arguments& x) { x.at = x.bt = CUDA_R_16BF, x.compute = CUBLAS_COMPUTE_32F_FAST_TF32; }),
             CUBLAS_STATUS_NOT_SUPPORTED);
   EXPECT_EQ(call([](Arguments& x) { x.compute = CUBLAS_COMPUTE_64F; }), CUBLAS_STATUS_NOT_SUPPORTED);
-  EXPECT_EQ(cublasGemmEx(nullptr, CUBLAS_OP_N, CUBLAS_OP_N, 1, 1, 1, &one, a.get(), CUDA_R_32F, 1, b.get(), CUDA_R_32F,
-                         1, &one, c.get(), CUDA_R_32F, 1, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
-            CUBLAS_STATUS_NOT_INITIALIZED);
+  EXPECT_EQ(
+      cublasGemmEx(nullptr, CUBLAS_OP_N, CUBLAS_OP_N, 1, 1, 1, &one, a.get(), CUDA_R_32F, 1, b.get(),
+                   CUDA_R_32F, 1, &one, c.get(), CUDA_R_32F, 1, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+      CUBLAS_STATUS_NOT_INITIALIZED);
   SetDevices(1);
   FailDevice(cudaErrorLaunchFailure);
   EXPECT_EQ(call([](Arguments&) {}), CUBLAS_STATUS_EXECUTION_FAILED);
@@ -220,14 +231,14 @@ TEST_F(Cublas, GroupedBf16HasABf16Result) {
   const float f = 1.0f;
   const cublasOperation_t op = CUBLAS_OP_N;
   const OnDevice<void*> pointers(1);
-  EXPECT_EQ(cublasGemmGroupedBatchedEx(handle_, &op, &op, &one, &one, &one, &f, pointers.get(), CUDA_R_16BF, &one,
-                                       pointers.get(), CUDA_R_16BF, &one, &f, pointers.get(), CUDA_R_32F, &one, 1, &one,
-                                       CUBLAS_COMPUTE_32F),
+  EXPECT_EQ(cublasGemmGroupedBatchedEx(handle_, &op, &op, &one, &one, &one, &f, pointers.get(), CUDA_R_16BF,
+                                       &one, pointers.get(), CUDA_R_16BF, &one, &f, pointers.get(),
+                                       CUDA_R_32F, &one, 1, &one, CUBLAS_COMPUTE_32F),
             CUBLAS_STATUS_NOT_SUPPORTED);
   const int negative = -1;
-  EXPECT_EQ(cublasGemmGroupedBatchedEx(handle_, &op, &op, &one, &one, &one, &f, pointers.get(), CUDA_R_32F, &one,
-                                       pointers.get(), CUDA_R_32F, &one, &f, pointers.get(), CUDA_R_32F, &one, 1,
-                                       &negative, CUBLAS_COMPUTE_32F),
+  EXPECT_EQ(cublasGemmGroupedBatchedEx(handle_, &op, &op, &one, &one, &one, &f, pointers.get(), CUDA_R_32F,
+                                       &one, pointers.get(), CUDA_R_32F, &one, &f, pointers.get(), CUDA_R_32F,
+                                       &one, 1, &negative, CUBLAS_COMPUTE_32F),
             CUBLAS_STATUS_INVALID_VALUE);
 }
 
@@ -240,20 +251,23 @@ TEST_F(CublasDeathTest, AMatrixBeyondItsAllocationIsReported) {
   // A is 2 x 4; its true leading dimension is 2, and 4 was given: the last column lies outside.
   EXPECT_DEATH(
       {
-        cublasSgemm(handle_, CUBLAS_OP_N, CUBLAS_OP_N, 2, 3, 4, &one, a.get(), 4, b.get(), 4, &one, c.get(), 2);
+        cublasSgemm(handle_, CUBLAS_OP_N, CUBLAS_OP_N, 2, 3, 4, &one, a.get(), 4, b.get(), 4, &one, c.get(),
+                    2);
         cudaDeviceSynchronize();
       },
       "A is 56 bytes at byte 0 of an allocation of 32");
   std::vector<float> host(8);
   EXPECT_DEATH(
       {
-        cublasSgemm(handle_, CUBLAS_OP_N, CUBLAS_OP_N, 2, 3, 4, &one, host.data(), 2, b.get(), 4, &one, c.get(), 2);
+        cublasSgemm(handle_, CUBLAS_OP_N, CUBLAS_OP_N, 2, 3, 4, &one, host.data(), 2, b.get(), 4, &one,
+                    c.get(), 2);
         cudaDeviceSynchronize();
       },
       "is no device memory");
   EXPECT_DEATH(
       {
-        cublasSgemm(handle_, CUBLAS_OP_N, CUBLAS_OP_N, 2, 3, 2, &one, a.get(), 2, b.get(), 4, &one, a.get(), 2);
+        cublasSgemm(handle_, CUBLAS_OP_N, CUBLAS_OP_N, 2, 3, 2, &one, a.get(), 2, b.get(), 4, &one, a.get(),
+                    2);
         cudaDeviceSynchronize();
       },
       "C overlaps A or B");
@@ -265,8 +279,8 @@ TEST_F(Cublas, ProductsAreFastEnoughForTests) {
   OnDevice<float> c(size * size);
   const float one = 1.0f, zero = 0.0f;
   const auto start = std::chrono::steady_clock::now();
-  cublasSgemm(handle_, CUBLAS_OP_N, CUBLAS_OP_N, size, size, size, &one, a.get(), size, b.get(), size, &zero, c.get(),
-              size);
+  cublasSgemm(handle_, CUBLAS_OP_N, CUBLAS_OP_N, size, size, size, &one, a.get(), size, b.get(), size, &zero,
+              c.get(), size);
   EXPECT_EQ(c.Read()[0], 256.0f);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::printf("[ figure   ] %.1f GFLOP/s\n", 2e-9 * size * size * size / seconds);

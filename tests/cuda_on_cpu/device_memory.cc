@@ -27,8 +27,12 @@ constexpr std::size_t kPage = 4096;
 constexpr unsigned char kGuardByte = 0xfd;
 constexpr int kFresh = 0xff;  // a NaN as fp32 and as bf16, -1 as an integer
 
-std::size_t RoundUp(std::size_t bytes, std::size_t to) { return (bytes + to - 1) / to * to; }
-std::size_t Footprint(std::size_t bytes) { return RoundUp(bytes, kAlignment) + kGuard; }
+std::size_t RoundUp(std::size_t bytes, std::size_t to) {
+  return (bytes + to - 1) / to * to;
+}
+std::size_t Footprint(std::size_t bytes) {
+  return RoundUp(bytes, kAlignment) + kGuard;
+}
 
 }  // namespace
 
@@ -142,7 +146,9 @@ bool DeviceMemory::Register(void* pointer, std::size_t bytes) {
   return true;
 }
 
-bool DeviceMemory::Unregister(void* pointer) { return registered_.erase(static_cast<const char*>(pointer)) == 1; }
+bool DeviceMemory::Unregister(void* pointer) {
+  return registered_.erase(static_cast<const char*>(pointer)) == 1;
+}
 
 bool DeviceMemory::InDeviceRange(const void* pointer) const {
   const auto* byte = static_cast<const char*>(pointer);
@@ -169,7 +175,8 @@ DeviceMemory::Range DeviceMemory::Find(const void* pointer) const {
 
 bool DeviceMemory::IsDevice(const void* pointer, std::size_t bytes) const {
   const Range range = Find(pointer);
-  return range.kind == Kind::kDevice && static_cast<const char*>(pointer) + bytes <= range.begin + range.bytes;
+  return range.kind == Kind::kDevice &&
+         static_cast<const char*>(pointer) + bytes <= range.begin + range.bytes;
 }
 
 std::size_t DeviceMemory::used(int device) const {

@@ -1,8 +1,9 @@
 // Device and pinned memory: where it is, how long it is, whether a device or the host may touch it.
 //
-// Device memory lies in one reserved range of addresses per process that the host cannot read or write except while an
-// operation runs (it faults at once), as on a machine with a GPU. New memory is filled with NaN. Between allocations lie
-// guards: AddressSanitizer reports a touch, and without it a changed guard ends the process at the free.
+// Device memory lies in one reserved range of addresses per process that the host cannot read or write except
+// while an operation runs (it faults at once), as on a machine with a GPU. New memory is filled with NaN.
+// Between allocations lie guards: AddressSanitizer reports a touch, and without it a changed guard ends the
+// process at the free.
 #ifndef TESTS_CUDA_ON_CPU_DEVICE_MEMORY_H_
 #define TESTS_CUDA_ON_CPU_DEVICE_MEMORY_H_
 
@@ -24,7 +25,7 @@ class DeviceMemory {
   };
 
   void* Allocate(std::size_t bytes, int device);  // null when the device's memory is full
-  bool Free(void* pointer);                        // false: not the start of a device allocation
+  bool Free(void* pointer);                       // false: not the start of a device allocation
 
   void* AllocatePinned(std::size_t bytes);
   bool FreePinned(void* pointer);

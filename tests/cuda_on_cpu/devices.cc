@@ -18,7 +18,8 @@ struct ErrorText {
   const char* text;
 };
 constexpr ErrorText kErrors[] = {
-#define RETORT_ERROR(name, text) {name, #name, text}
+#define RETORT_ERROR(name, text) \
+  { name, #name, text }
     RETORT_ERROR(cudaSuccess, "no error"),
     RETORT_ERROR(cudaErrorInvalidValue, "invalid argument"),
     RETORT_ERROR(cudaErrorMemoryAllocation, "out of memory"),
@@ -36,18 +37,24 @@ constexpr ErrorText kErrors[] = {
     RETORT_ERROR(cudaErrorIllegalAddress, "an illegal memory access was encountered"),
     RETORT_ERROR(cudaErrorLaunchOutOfResources, "too many resources requested for launch"),
     RETORT_ERROR(cudaErrorContextIsDestroyed, "context is destroyed"),
-    RETORT_ERROR(cudaErrorHostMemoryAlreadyRegistered, "part or all of the requested memory range is already mapped"),
-    RETORT_ERROR(cudaErrorHostMemoryNotRegistered, "pointer does not correspond to a registered memory region"),
+    RETORT_ERROR(cudaErrorHostMemoryAlreadyRegistered,
+                 "part or all of the requested memory range is already mapped"),
+    RETORT_ERROR(cudaErrorHostMemoryNotRegistered,
+                 "pointer does not correspond to a registered memory region"),
     RETORT_ERROR(cudaErrorLaunchFailure, "unspecified launch failure"),
     RETORT_ERROR(cudaErrorNotSupported, "operation not supported"),
     RETORT_ERROR(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing"),
-    RETORT_ERROR(cudaErrorStreamCaptureInvalidated, "operation failed due to a previous error during capture"),
-    RETORT_ERROR(cudaErrorStreamCaptureMerge, "operation would result in a merge of separate capture sequences"),
+    RETORT_ERROR(cudaErrorStreamCaptureInvalidated,
+                 "operation failed due to a previous error during capture"),
+    RETORT_ERROR(cudaErrorStreamCaptureMerge,
+                 "operation would result in a merge of separate capture sequences"),
     RETORT_ERROR(cudaErrorStreamCaptureUnmatched, "capture was not ended in the same stream as it began"),
     RETORT_ERROR(cudaErrorStreamCaptureUnjoined, "capturing stream has unjoined work"),
     RETORT_ERROR(cudaErrorStreamCaptureIsolation, "dependency created on uncaptured work in another stream"),
-    RETORT_ERROR(cudaErrorStreamCaptureImplicit, "operation would make the legacy stream depend on a capturing one"),
-    RETORT_ERROR(cudaErrorCapturedEvent, "operation not permitted on an event last recorded in a capturing stream"),
+    RETORT_ERROR(cudaErrorStreamCaptureImplicit,
+                 "operation would make the legacy stream depend on a capturing one"),
+    RETORT_ERROR(cudaErrorCapturedEvent,
+                 "operation not permitted on an event last recorded in a capturing stream"),
     RETORT_ERROR(cudaErrorUnknown, "unknown error"),
 #undef RETORT_ERROR
 };
@@ -79,7 +86,9 @@ cudaError_t DeviceError() {
   return runtime.device_failure;
 }
 
-int CurrentDevice() { return current_device; }
+int CurrentDevice() {
+  return current_device;
+}
 
 void SetStreamOrder(StreamOrder order, std::uint64_t seed) {
   const std::lock_guard<std::mutex> hold(TheRuntime().lock);
@@ -145,10 +154,11 @@ Objects CountObjects() {
 }
 
 std::string Describe(const Objects& objects) {
-  return std::to_string(objects.device_allocations) + " device allocations (" + std::to_string(objects.device_bytes) +
-         " bytes), " + std::to_string(objects.host_allocations) + " pinned ones, " + std::to_string(objects.streams) +
-         " streams, " + std::to_string(objects.events) + " events, " + std::to_string(objects.graphs) + " graphs, " +
-         std::to_string(objects.handles) + " library handles";
+  return std::to_string(objects.device_allocations) + " device allocations (" +
+         std::to_string(objects.device_bytes) + " bytes), " + std::to_string(objects.host_allocations) +
+         " pinned ones, " + std::to_string(objects.streams) + " streams, " + std::to_string(objects.events) +
+         " events, " + std::to_string(objects.graphs) + " graphs, " + std::to_string(objects.handles) +
+         " library handles";
 }
 
 }  // namespace retort::cuda_on_cpu
@@ -157,8 +167,12 @@ using namespace retort::cuda_on_cpu;
 
 extern "C" {
 
-cudaError_t cudaGetLastError(void) { return std::exchange(last_error, cudaSuccess); }
-cudaError_t cudaPeekAtLastError(void) { return last_error; }
+cudaError_t cudaGetLastError(void) {
+  return std::exchange(last_error, cudaSuccess);
+}
+cudaError_t cudaPeekAtLastError(void) {
+  return last_error;
+}
 
 const char* cudaGetErrorName(cudaError_t error) {
   const ErrorText* known = FindError(error);
@@ -239,7 +253,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
   if (value == nullptr) return Failed(cudaErrorInvalidValue);
   cudaDeviceProp properties;
-  if (const cudaError_t error = cudaGetDeviceProperties(&properties, device); error != cudaSuccess) return error;
+  if (const cudaError_t error = cudaGetDeviceProperties(&properties, device); error != cudaSuccess)
+    return error;
   switch (attribute) {
     case cudaDevAttrMaxThreadsPerBlock:
       *value = properties.maxThreadsPerBlock;

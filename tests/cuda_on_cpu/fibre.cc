@@ -43,22 +43,23 @@ struct FibreContext {
   ucontext_t machine;
 #endif
   void (*entry)() = nullptr;
-  char* mapping = nullptr;           // null for the caller's own stack
+  char* mapping = nullptr;             // null for the caller's own stack
   const void* stack_bottom = nullptr;  // for AddressSanitizer
   std::size_t stack_bytes = 0;
   void* fake_stack = nullptr;
 };
 
 namespace {
-// Who switches to whom; read on the other side. One thread runs fibres at a time (the caller holds the device's lock).
+// Who switches to whom; read on the other side. One thread runs fibres at a time (the caller holds the
+// device's lock).
 FibreContext* switching_from = nullptr;
 FibreContext* switching_to = nullptr;
 }  // namespace
 
 #if defined(__x86_64__)
 extern "C" void RetortSwitchStack(void** saved, void* next);
-// The callee-saved registers of the System V ABI go on the old stack and come from the new one. Kernels do not change
-// the rounding mode, so the control words stay.
+// The callee-saved registers of the System V ABI go on the old stack and come from the new one. Kernels do
+// not change the rounding mode, so the control words stay.
 asm(R"(
 .text
 .p2align 4
@@ -87,7 +88,8 @@ RetortSwitchStack:
 namespace {
 void FinishSwitch([[maybe_unused]] FibreContext* resumed) {
 #ifdef RETORT_ASAN_FIBRES
-  __sanitizer_finish_switch_fiber(resumed->fake_stack, &switching_from->stack_bottom, &switching_from->stack_bytes);
+  __sanitizer_finish_switch_fiber(resumed->fake_stack, &switching_from->stack_bottom,
+                                  &switching_from->stack_bytes);
 #endif
 }
 }  // namespace

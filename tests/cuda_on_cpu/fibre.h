@@ -1,5 +1,5 @@
-// A fibre: a stack of its own and a place to continue. Switching costs a few nanoseconds on x86-64 (own assembly) and
-// a system call elsewhere (ucontext). AddressSanitizer is told of each switch.
+// A fibre: a stack of its own and a place to continue. Switching costs a few nanoseconds on x86-64 (own
+// assembly) and a system call elsewhere (ucontext). AddressSanitizer is told of each switch.
 #ifndef TESTS_CUDA_ON_CPU_FIBRE_H_
 #define TESTS_CUDA_ON_CPU_FIBRE_H_
 

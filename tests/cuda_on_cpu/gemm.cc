@@ -10,8 +10,8 @@
 namespace retort::cuda_on_cpu {
 namespace {
 
-constexpr int kRows = 16;     // of a tile of C: one vector
-constexpr int kColumns = 6;   // of a tile of C
+constexpr int kRows = 16;             // of a tile of C: one vector
+constexpr int kColumns = 6;           // of a tile of C
 constexpr std::int64_t kDepth = 512;  // of a packed panel; the sum goes on in C's fp32 image between panels
 
 typedef float Vector __attribute__((vector_size(kRows * sizeof(float))));
@@ -37,10 +37,10 @@ void Store(void* data, Number number, std::int64_t at, float value) {
   }
 }
 
-// Strips of `width` rows of op(A) (or columns of op(B)), each [depth][width], zeros beyond the edge. `outer` runs along
-// the strip's width and `inner` along k.
-void Pack(const Matrix& matrix, Rounding rounding, std::int64_t outer_size, std::int64_t k0, std::int64_t depth, int width,
-          std::int64_t outer_step, std::int64_t inner_step, float* packed) {
+// Strips of `width` rows of op(A) (or columns of op(B)), each [depth][width], zeros beyond the edge. `outer`
+// runs along the strip's width and `inner` along k.
+void Pack(const Matrix& matrix, Rounding rounding, std::int64_t outer_size, std::int64_t k0,
+          std::int64_t depth, int width, std::int64_t outer_step, std::int64_t inner_step, float* packed) {
   for (std::int64_t first = 0; first < outer_size; first += width) {
     const std::int64_t count = std::min<std::int64_t>(width, outer_size - first);
     for (std::int64_t k = 0; k < depth; ++k) {
@@ -53,7 +53,8 @@ void Pack(const Matrix& matrix, Rounding rounding, std::int64_t outer_size, std:
 }
 
 // sums[column][row] += a strip times b strip.
-__attribute__((always_inline)) inline void TileBody(const float* a, const float* b, std::int64_t depth, float* sums) {
+__attribute__((always_inline)) inline void TileBody(const float* a, const float* b, std::int64_t depth,
+                                                    float* sums) {
   Vector sum[kColumns];
   std::memcpy(sum, sums, sizeof(sum));
   for (std::int64_t k = 0; k < depth; ++k) {
@@ -65,13 +66,17 @@ __attribute__((always_inline)) inline void TileBody(const float* a, const float*
 }
 
 using Tile = void (*)(const float*, const float*, std::int64_t, float*);
-void PlainTile(const float* a, const float* b, std::int64_t depth, float* sums) { TileBody(a, b, depth, sums); }
-#if defined(__x86_64__)
-// The same operations in the same order, only wider: the same bits.
-__attribute__((target("avx2"))) void Avx2Tile(const float* a, const float* b, std::int64_t depth, float* sums) {
+void PlainTile(const float* a, const float* b, std::int64_t depth, float* sums) {
   TileBody(a, b, depth, sums);
 }
-__attribute__((target("avx512f"))) void Avx512Tile(const float* a, const float* b, std::int64_t depth, float* sums) {
+#if defined(__x86_64__)
+// The same operations in the same order, only wider: the same bits.
+__attribute__((target("avx2"))) void Avx2Tile(const float* a, const float* b, std::int64_t depth,
+                                              float* sums) {
+  TileBody(a, b, depth, sums);
+}
+__attribute__((target("avx512f"))) void Avx512Tile(const float* a, const float* b, std::int64_t depth,
+                                                   float* sums) {
   TileBody(a, b, depth, sums);
 }
 #endif
@@ -84,7 +89,9 @@ Tile ChooseTile() {
   return PlainTile;
 }
 
-std::int64_t Strips(std::int64_t size, int width) { return (size + width - 1) / width; }
+std::int64_t Strips(std::int64_t size, int width) {
+  return (size + width - 1) / width;
+}
 
 }  // namespace
 
@@ -114,7 +121,8 @@ void RunGemm(const Gemm& gemm) {
   for (std::int64_t j = 0; j < gemm.n; ++j) {
     for (std::int64_t i = 0; i < gemm.m; ++i) {
       const std::size_t strip = static_cast<std::size_t>(j / kColumns * row_strips + i / kRows);
-      float value = gemm.alpha * sums[strip * kTile + static_cast<std::size_t>(j % kColumns * kRows + i % kRows)];
+      float value =
+          gemm.alpha * sums[strip * kTile + static_cast<std::size_t>(j % kColumns * kRows + i % kRows)];
       const std::int64_t at = i + j * gemm.c_leading;
       if (gemm.beta != 0.0f) value += gemm.beta * Load(gemm.c, gemm.c_number, at);
       Store(gemm.c, gemm.c_number, at, value);

@@ -1,7 +1,7 @@
 // C = alpha * op(A) * op(B) + beta * C for column-major matrices in memory that the caller may touch.
 //
-// Products and sums are fp32, added in the order of k for each element: the bits depend on the operands alone. A and B
-// are not read when alpha is 0, C not when beta is 0.
+// Products and sums are fp32, added in the order of k for each element: the bits depend on the operands
+// alone. A and B are not read when alpha is 0, C not when beta is 0.
 #ifndef TESTS_CUDA_ON_CPU_GEMM_H_
 #define TESTS_CUDA_ON_CPU_GEMM_H_
 
@@ -10,7 +10,9 @@
 namespace retort::cuda_on_cpu {
 
 enum class Number : std::uint8_t { kF32, kBf16 };
-inline std::size_t BytesOf(Number number) { return number == Number::kF32 ? 4 : 2; }
+inline std::size_t BytesOf(Number number) {
+  return number == Number::kF32 ? 4 : 2;
+}
 
 // How fp32 operands are rounded before they are multiplied.
 enum class Rounding : std::uint8_t { kNone, kTf32, kBf16 };

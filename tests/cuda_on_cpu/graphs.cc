@@ -1,5 +1,5 @@
-// Graphs: what a stream was given between Begin and EndCapture, to be run again and again. A launch runs the nodes in
-// an order that only their dependencies fix, the youngest that is ready first.
+// Graphs: what a stream was given between Begin and EndCapture, to be run again and again. A launch runs the
+// nodes in an order that only their dependencies fix, the youngest that is ready first.
 #include <algorithm>
 #include <optional>
 
@@ -35,7 +35,8 @@ cudaError_t RefuseDuringCapture() {
 
 namespace {
 
-// A launch of a graph in progress. Nodes run one at a time; one that waits for another process lets the others go on.
+// A launch of a graph in progress. Nodes run one at a time; one that waits for another process lets the
+// others go on.
 struct GraphRun {
   std::shared_ptr<const std::vector<Capture::Node>> nodes;
   std::vector<bool> done = std::vector<bool>(nodes->size(), false);
@@ -47,7 +48,8 @@ struct GraphRun {
       moved = false;
       for (std::size_t i = nodes->size(); i-- > 0 && !moved;) {
         const Capture::Node& node = (*nodes)[i];
-        if (done[i] || !std::ranges::all_of(node.after, [&](std::size_t other) { return done[other]; })) continue;
+        if (done[i] || !std::ranges::all_of(node.after, [&](std::size_t other) { return done[other]; }))
+          continue;
         if (!node.progress()) continue;
         done[i] = moved = true;
         --left;
@@ -124,9 +126,9 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* 
   const std::lock_guard<std::mutex> hold(TheRuntime().lock);
   const std::shared_ptr<StreamState> state = StateOf(stream);
   if (state == nullptr) return Failed(cudaErrorInvalidResourceHandle);
-  *status = state->capture == nullptr  ? cudaStreamCaptureStatusNone
-            : state->capture->valid ? cudaStreamCaptureStatusActive
-                                    : cudaStreamCaptureStatusInvalidated;
+  *status = state->capture == nullptr ? cudaStreamCaptureStatusNone
+            : state->capture->valid   ? cudaStreamCaptureStatusActive
+                                      : cudaStreamCaptureStatusInvalidated;
   return cudaSuccess;
 }
 

@@ -1,10 +1,10 @@
-// Runs the threads of one launch. Two implementations, chosen when the rig is compiled: grid_fibres.cc (fibres on the
-// caller's thread; all builds but ThreadSanitizer's) and grid_threads.cc (one OS thread for each CUDA thread, so that
-// ThreadSanitizer sees a missing barrier as the race that it is).
+// Runs the threads of one launch. Two implementations, chosen when the rig is compiled: grid_fibres.cc
+// (fibres on the caller's thread; all builds but ThreadSanitizer's) and grid_threads.cc (one OS thread for
+// each CUDA thread, so that ThreadSanitizer sees a missing barrier as the race that it is).
 //
-// Both end the process with a report on standard error when a kernel breaks a rule that a device leaves undefined:
-// barriers that not all threads of the block reach or that meet at different lines, warp operations whose lanes do not
-// arrive, a shuffle from a lane that takes no part.
+// Both end the process with a report on standard error when a kernel breaks a rule that a device leaves
+// undefined: barriers that not all threads of the block reach or that meet at different lines, warp
+// operations whose lanes do not arrive, a shuffle from a lane that takes no part.
 #ifndef TESTS_CUDA_ON_CPU_GRID_H_
 #define TESTS_CUDA_ON_CPU_GRID_H_
 

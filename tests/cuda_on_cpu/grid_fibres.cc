@@ -1,5 +1,5 @@
-// Threads of a block as fibres, scheduled in turn: a thread runs until it waits or ends. A fibre whose thread ends
-// takes the next one that has not started, so a kernel without barriers costs little more than calls.
+// Threads of a block as fibres, scheduled in turn: a thread runs until it waits or ends. A fibre whose thread
+// ends takes the next one that has not started, so a kernel without barriers costs little more than calls.
 #ifndef RETORT_CUDA_ON_CPU_THREADS
 
 #include <algorithm>
@@ -46,10 +46,10 @@ class Block {
   unsigned Pop() { return ready_[ready_begin_++ % kQueue]; }
   bool HasReady() const { return ready_begin_ != ready_end_; }
 
-  unsigned StartNext();             // the number of a thread that has not run yet
-  void Leave();                     // the running thread ended
-  void Wait();                      // the running thread waits: others run until it is ready
-  void Continue(unsigned thread);   // switches to it
+  unsigned StartNext();            // the number of a thread that has not run yet
+  void Leave();                    // the running thread ended
+  void Wait();                     // the running thread waits: others run until it is ready
+  void Continue(unsigned thread);  // switches to it
   bool CompleteWarp(unsigned warp, unsigned mask);
   [[noreturn]] void Stuck() const;
 
@@ -144,7 +144,8 @@ void Block::Leave() {
   const unsigned warp = current_ / kWarpThreads;
   for (unsigned lane = 0; lane < kWarpThreads && warp * kWarpThreads + lane < count_; ++lane) {
     const Thread& other = threads_[warp * kWarpThreads + lane];
-    if (other.in_warp_call && (other.call.mask >> (current_ % kWarpThreads) & 1u)) CompleteWarp(warp, other.call.mask);
+    if (other.in_warp_call && (other.call.mask >> (current_ % kWarpThreads) & 1u))
+      CompleteWarp(warp, other.call.mask);
   }
   if (started_ < count_) {  // the next thread on this fibre
     current_ = StartNext();
@@ -214,8 +215,8 @@ int Block::Barrier(bool predicate, Site site) {
   return static_cast<int>(barrier_result_);
 }
 
-// When every lane that must come is there: results for all, the waiting ones ready. The caller's lane, if it is one
-// of them, is made ready too.
+// When every lane that must come is there: results for all, the waiting ones ready. The caller's lane, if it
+// is one of them, is made ready too.
 bool Block::CompleteWarp(unsigned warp, unsigned mask) {
   WarpCall* calls[kWarpThreads] = {};
   unsigned lanes = 0;
@@ -237,8 +238,8 @@ bool Block::CompleteWarp(unsigned warp, unsigned mask) {
   if (lanes == 0) return false;
   const int wrong = CompleteWarpCall(calls, lanes);
   if (wrong >= 0) {
-    Fault("thread " + Triple(threads_[warp * kWarpThreads + wrong].index) + " shuffles from a lane that takes no part, at " +
-          Place(first->site));
+    Fault("thread " + Triple(threads_[warp * kWarpThreads + wrong].index) +
+          " shuffles from a lane that takes no part, at " + Place(first->site));
   }
   for (unsigned rest = lanes; rest != 0; rest &= rest - 1) {
     const unsigned number = warp * kWarpThreads + std::countr_zero(rest);
@@ -269,14 +270,14 @@ void Block::Stuck() const {
     if (thread.in_warp_call) {
       char mask[16];
       std::snprintf(mask, sizeof(mask), "%08x", thread.call.mask);
-      what += std::string(" thread ") + Triple(thread.index) + " waits in " + NameOf(thread.call.kind) + " of " +
-              Place(thread.call.site) + " for mask " + mask + ";";
+      what += std::string(" thread ") + Triple(thread.index) + " waits in " + NameOf(thread.call.kind) +
+              " of " + Place(thread.call.site) + " for mask " + mask + ";";
       ++told;
     }
   }
   if (waiting_ > 0) {
-    what += " " + std::to_string(waiting_) + " of " + std::to_string(count_) + " threads wait at the barrier of " +
-            Place(barrier_site_);
+    what += " " + std::to_string(waiting_) + " of " + std::to_string(count_) +
+            " threads wait at the barrier of " + Place(barrier_site_);
   }
   Fault("barrier or warp divergence: " + what);
 }
@@ -290,19 +291,26 @@ void RunGrid(const GridLaunch& launch) {
   const std::uint64_t blocks = std::uint64_t{launch.grid.x} * launch.grid.y * launch.grid.z;
   for (std::uint64_t i = 0; i < blocks; ++i) {
     const std::uint64_t at = launch.reversed ? blocks - 1 - i : i;
-    blockIdx = {static_cast<unsigned>(at % launch.grid.x), static_cast<unsigned>(at / launch.grid.x % launch.grid.y),
+    blockIdx = {static_cast<unsigned>(at % launch.grid.x),
+                static_cast<unsigned>(at / launch.grid.x % launch.grid.y),
                 static_cast<unsigned>(at / launch.grid.x / launch.grid.y)};
     SharedMemoryOfBlock shared(launch.shared_bytes);
     block.Run(launch);
   }
 }
 
-void BlockBarrier(Site site) { TheBlock().Barrier(false, site); }
-int BlockBarrierCount(int predicate, Site site) { return TheBlock().Barrier(predicate != 0, site); }
-void Trap(Site site) { TheBlock().Fault("__trap at " + Place(site) + ", thread " + Triple(threadIdx)); }
+void BlockBarrier(Site site) {
+  TheBlock().Barrier(false, site);
+}
+int BlockBarrierCount(int predicate, Site site) {
+  return TheBlock().Barrier(predicate != 0, site);
+}
+void Trap(Site site) {
+  TheBlock().Fault("__trap at " + Place(site) + ", thread " + Triple(threadIdx));
+}
 
-std::uint64_t WarpExchange(WarpKind kind, unsigned mask, std::uint64_t bits, int lane, int width, bool is_signed,
-                           Site site) {
+std::uint64_t WarpExchange(WarpKind kind, unsigned mask, std::uint64_t bits, int lane, int width,
+                           bool is_signed, Site site) {
   WarpCall call;
   call.kind = kind;
   call.mask = mask;

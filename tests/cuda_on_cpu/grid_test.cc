@@ -70,7 +70,8 @@ TEST(Grid, WarpOperationsGiveEachLaneItsOwn) {
         lane < 16 ? lane ^ 15u : 31u,
         2 * std::min(lane + 1, 31u) + 1,
     };
-    for (int op = 0; op < 12; ++op) EXPECT_EQ(got[op * 32 + lane], expected[op]) << "operation " << op << ", lane " << lane;
+    for (int op = 0; op < 12; ++op)
+      EXPECT_EQ(got[op * 32 + lane], expected[op]) << "operation " << op << ", lane " << lane;
   }
 }
 
@@ -89,11 +90,14 @@ TEST(Grid, LanesThatLeftAreNotWaitedFor) {
 
 TEST(Grid, BlocksOfThreeDimensions) {
   OnDevice<int> out(64);
-  Launch("index", +[](int* target) {
-    const unsigned in_block = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
-    const unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
-    target[block * 8 + in_block] = static_cast<int>(100 * blockIdx.z + 10 * threadIdx.y + threadIdx.x);
-  }, dim3(2, 2, 2), dim3(2, 2, 2), 0, nullptr, out.get());
+  Launch(
+      "index",
+      +[](int* target) {
+        const unsigned in_block = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
+        const unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+        target[block * 8 + in_block] = static_cast<int>(100 * blockIdx.z + 10 * threadIdx.y + threadIdx.x);
+      },
+      dim3(2, 2, 2), dim3(2, 2, 2), 0, nullptr, out.get());
   const std::vector<int> got = out.Read();
   for (int i = 0; i < 64; ++i) EXPECT_EQ(got[i], 100 * (i / 32) + 10 * (i / 2 % 2) + i % 2) << i;
 }
@@ -101,7 +105,8 @@ TEST(Grid, BlocksOfThreeDimensions) {
 TEST(Grid, RefusedConfigurationsWaitInTheLastError) {
   OnDevice<int> out(1);
   const auto launch = [&](dim3 grid, dim3 block, std::size_t shared) {
-    Launch("one", +[](int* target) { *target = 1; }, grid, block, shared, nullptr, out.get());
+    Launch(
+        "one", +[](int* target) { *target = 1; }, grid, block, shared, nullptr, out.get());
     return cudaGetLastError();
   };
   EXPECT_EQ(launch(1, 1, 0), cudaSuccess);
@@ -121,8 +126,10 @@ TEST(Grid, MoreSharedMemoryIsThereWhenAskedFor) {
     static_cast<float*>(DynamicSharedMemory())[100 * 1024 / 4 - 1] = 2.0f;
     *target = static_cast<float*>(DynamicSharedMemory())[100 * 1024 / 4 - 1];
   };
-  EXPECT_EQ(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 228 * 1024), cudaErrorInvalidValue);
-  EXPECT_EQ(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 100 * 1024), cudaSuccess);
+  EXPECT_EQ(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 228 * 1024),
+            cudaErrorInvalidValue);
+  EXPECT_EQ(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 100 * 1024),
+            cudaSuccess);
   cudaGetLastError();
   Launch("large", kernel, 1, 1, 100 * 1024, nullptr, out.get());
   EXPECT_EQ(cudaGetLastError(), cudaSuccess);
@@ -139,7 +146,8 @@ TEST(Grid, BarriersAreCheap) {
   const auto start = std::chrono::steady_clock::now();
   ManyBarriers(out.get(), 1, 256, barriers, {});
   EXPECT_EQ(out.Read(), std::vector<int>(256, barriers));
-  const double ns = std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
+  const double ns =
+      std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
   std::printf("[ figure   ] %.1f ns for each thread and barrier\n", ns / (256.0 * barriers));
 }
 

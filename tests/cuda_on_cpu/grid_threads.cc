@@ -1,4 +1,5 @@
-// Threads of a block as OS threads, for ThreadSanitizer: a missing barrier is a data race and is reported as one.
+// Threads of a block as OS threads, for ThreadSanitizer: a missing barrier is a data race and is reported as
+// one.
 //
 // Blocks run one after another. A pool of OS threads is kept; a block uses as many as it has threads.
 #ifdef RETORT_CUDA_ON_CPU_THREADS
@@ -39,14 +40,17 @@ void SleepWhile(std::atomic<int>* word, int value) {
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
   }
 }
-void WakeAll(std::atomic<int>* word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0); }
+void WakeAll(std::atomic<int>* word) {
+  syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
+}
 
-// Lanes that wait for each other, guarded by the lock, which also orders memory between them as __syncwarp does. (A
-// shuffle orders none on a device; here it does.)
+// Lanes that wait for each other, guarded by the lock, which also orders memory between them as __syncwarp
+// does. (A shuffle orders none on a device; here it does.)
 struct Warp {
   std::mutex lock;
   WarpCall* waiting[kWarpThreads] = {};
-  std::atomic<int> released[kWarpThreads] = {};  // how many calls of the lane were completed; lanes wait on it
+  std::atomic<int> released[kWarpThreads] =
+      {};  // how many calls of the lane were completed; lanes wait on it
   unsigned exited = 0;
 };
 
@@ -78,7 +82,8 @@ Pool& ThePool() {
 thread_local unsigned number = 0;  // of the running CUDA thread in its block
 
 [[noreturn]] void Fault(const std::string& what) {
-  ReportKernelFault("kernel %s, block %s: %s", ThePool().launch->name, Triple(blockIdx).c_str(), what.c_str());
+  ReportKernelFault("kernel %s, block %s: %s", ThePool().launch->name, Triple(blockIdx).c_str(),
+                    what.c_str());
 }
 
 // Holds the warp's lock. Completes every call whose lanes are all there.
@@ -125,8 +130,8 @@ void Leave() {
     const std::lock_guard<std::mutex> hold(pool.barrier_lock);
     ++pool.exited;
     if (pool.waiting > 0) {
-      Fault("barrier divergence: thread " + Triple(threadIdx) + " left the kernel while thread " + Triple(pool.first) +
-            " waits at the barrier of " + Place(pool.site));
+      Fault("barrier divergence: thread " + Triple(threadIdx) + " left the kernel while thread " +
+            Triple(pool.first) + " waits at the barrier of " + Place(pool.site));
     }
   }
   const std::lock_guard<std::mutex> hold(pool.lock);
@@ -185,8 +190,8 @@ int Barrier(bool predicate, Site site) {
     pool.site = site;
     pool.first = threadIdx;
   } else if (!SameSite(site, pool.site)) {
-    Fault("barrier divergence: thread " + Triple(threadIdx) + " waits at the barrier of " + Place(site) + ", thread " +
-          Triple(pool.first) + " at that of " + Place(pool.site));
+    Fault("barrier divergence: thread " + Triple(threadIdx) + " waits at the barrier of " + Place(site) +
+          ", thread " + Triple(pool.first) + " at that of " + Place(pool.site));
   }
   pool.votes += predicate ? 1 : 0;
   if (++pool.waiting == pool.count) {
@@ -215,12 +220,18 @@ void RunGrid(const GridLaunch& launch) {
   }
 }
 
-void BlockBarrier(Site site) { Barrier(false, site); }
-int BlockBarrierCount(int predicate, Site site) { return Barrier(predicate != 0, site); }
-void Trap(Site site) { Fault("__trap at " + Place(site) + ", thread " + Triple(threadIdx)); }
+void BlockBarrier(Site site) {
+  Barrier(false, site);
+}
+int BlockBarrierCount(int predicate, Site site) {
+  return Barrier(predicate != 0, site);
+}
+void Trap(Site site) {
+  Fault("__trap at " + Place(site) + ", thread " + Triple(threadIdx));
+}
 
-std::uint64_t WarpExchange(WarpKind kind, unsigned mask, std::uint64_t bits, int lane, int width, bool is_signed,
-                           Site site) {
+std::uint64_t WarpExchange(WarpKind kind, unsigned mask, std::uint64_t bits, int lane, int width,
+                           bool is_signed, Site site) {
   WarpCall call;
   call.kind = kind;
   call.mask = mask;

@@ -34,8 +34,9 @@ void LaunchBody(const char* name, const void* kernel, dim3 grid, dim3 block, std
   Runtime& runtime = TheRuntime();
   const std::lock_guard<std::mutex> hold(runtime.lock);
   const auto limit = runtime.dynamic_shared_limits.find(kernel);
-  const cudaError_t error = CheckConfiguration(
-      grid, block, shared_bytes, limit == runtime.dynamic_shared_limits.end() ? kSharedDefault : limit->second);
+  const cudaError_t error =
+      CheckConfiguration(grid, block, shared_bytes,
+                         limit == runtime.dynamic_shared_limits.end() ? kSharedDefault : limit->second);
   if (error != cudaSuccess) {
     Failed(error);
     return;
@@ -51,9 +52,9 @@ void CheckKernelPointer(const char* name, int argument, const void* pointer) {
   if (pointer == nullptr) return;
   const std::lock_guard<std::mutex> hold(TheRuntime().lock);
   if (TheRuntime().memory.Find(pointer).kind != DeviceMemory::Kind::kUnknown) return;
-  std::fprintf(stderr,
-               "cuda_on_cpu: kernel %s: argument %d is %p, which is no memory of a device%s\n", name, argument,
-               pointer, TheRuntime().memory.InDeviceRange(pointer) ? " (freed, or beyond an allocation)" : "");
+  std::fprintf(stderr, "cuda_on_cpu: kernel %s: argument %d is %p, which is no memory of a device%s\n", name,
+               argument, pointer,
+               TheRuntime().memory.InDeviceRange(pointer) ? " (freed, or beyond an allocation)" : "");
   std::abort();
 }
 
@@ -84,7 +85,8 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* ke
   attributes->maxThreadsPerBlock = 1024;
   const std::lock_guard<std::mutex> hold(TheRuntime().lock);
   const auto limit = TheRuntime().dynamic_shared_limits.find(kernel);
-  attributes->maxDynamicSharedSizeBytes = limit == TheRuntime().dynamic_shared_limits.end() ? kSharedDefault : limit->second;
+  attributes->maxDynamicSharedSizeBytes =
+      limit == TheRuntime().dynamic_shared_limits.end() ? kSharedDefault : limit->second;
   return cudaSuccess;
 }
 

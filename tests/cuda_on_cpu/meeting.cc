@@ -24,7 +24,8 @@ struct Meeting::Shared {
 
 namespace {
 
-// A lock on byte `rank` of the object, held while the process lives: the kernel gives it up for one that dies.
+// A lock on byte `rank` of the object, held while the process lives: the kernel gives it up for one that
+// dies.
 bool Lock(int file, int rank) {
   struct flock lock = {};
   lock.l_type = F_WRLCK;
@@ -93,8 +94,12 @@ Meeting::~Meeting() {
   if (file_ >= 0) close(file_);
 }
 
-void Meeting::RemoveName() { shm_unlink(name_.c_str()); }
-void Meeting::Leave() { shared_->left[rank_].store(1); }
+void Meeting::RemoveName() {
+  shm_unlink(name_.c_str());
+}
+void Meeting::Leave() {
+  shared_->left[rank_].store(1);
+}
 
 int Meeting::MissingRank() const {
   for (int rank = 0; rank < ranks_; ++rank) {
@@ -111,9 +116,15 @@ int Meeting::DeadRank() const {
   return -1;
 }
 
-Meeting::Channel& Meeting::channel(int rank) const { return shared_->channels[rank]; }
-Meeting::Ballot& Meeting::ballot(int rank, std::uint64_t number) const { return shared_->ballots[rank][number % 2]; }
-Meeting::Mailbox& Meeting::mailbox(int from, int to) const { return shared_->mailboxes[from][to]; }
+Meeting::Channel& Meeting::channel(int rank) const {
+  return shared_->channels[rank];
+}
+Meeting::Ballot& Meeting::ballot(int rank, std::uint64_t number) const {
+  return shared_->ballots[rank][number % 2];
+}
+Meeting::Mailbox& Meeting::mailbox(int from, int to) const {
+  return shared_->mailboxes[from][to];
+}
 
 char* Meeting::chunk(int rank) const {
   return reinterpret_cast<char*>(shared_) + kHeaderBytes + static_cast<std::size_t>(rank) * kChunkBytes;

@@ -1,5 +1,5 @@
-// Where the ranks of one communicator meet: a POSIX shared memory object with a channel for collectives and a mailbox
-// for each ordered pair of ranks. Nothing here waits; callers poll.
+// Where the ranks of one communicator meet: a POSIX shared memory object with a channel for collectives and a
+// mailbox for each ordered pair of ranks. Nothing here waits; callers poll.
 #ifndef TESTS_CUDA_ON_CPU_MEETING_H_
 #define TESTS_CUDA_ON_CPU_MEETING_H_
 
@@ -27,8 +27,8 @@ struct CallShape {
 
 class Meeting {
  public:
-  // Opens or makes the object named `name` ("/…"). Null with a reason when the system refuses or the object was made for
-  // another number of ranks, or when this rank has joined already.
+  // Opens or makes the object named `name` ("/…"). Null with a reason when the system refuses or the object
+  // was made for another number of ranks, or when this rank has joined already.
   static std::unique_ptr<Meeting> Join(const std::string& name, int ranks, int rank, std::string* reason);
   ~Meeting();  // leaves; the name goes with the first who leaves
   Meeting(const Meeting&) = delete;
@@ -41,8 +41,8 @@ class Meeting {
   void Leave();             // from now on this rank is no dead one
   void RemoveName();        // once all have joined nobody needs it
 
-  // Collectives: a rank publishes step after step; `written` counts published steps, `consumed` those that the rank
-  // needs no more. A step may be published when every rank has consumed the one before.
+  // Collectives: a rank publishes step after step; `written` counts published steps, `consumed` those that
+  // the rank needs no more. A step may be published when every rank has consumed the one before.
   struct Channel {
     std::atomic<std::uint64_t> written;
     std::atomic<std::uint64_t> consumed;
@@ -61,8 +61,8 @@ class Meeting {
   Mailbox& mailbox(int from, int to) const;
   char* mail(int from, int to) const;
 
-  // For splits: the color and key of a rank in the split of this number. Two in turn: nobody can be two splits ahead of
-  // one who still reads.
+  // For splits: the color and key of a rank in the split of this number. Two in turn: nobody can be two
+  // splits ahead of one who still reads.
   struct Ballot {
     std::atomic<std::uint64_t> number;
     std::int32_t color;

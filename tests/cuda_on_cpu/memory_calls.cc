@@ -65,8 +65,8 @@ cudaError_t WaitForStream(cudaStream_t stream) {
   return cudaSuccess;
 }
 
-// Copies between a device and pageable memory wait, as on a device: from the host until the source is read (here: at
-// once, into a staging copy), to the host until all is there.
+// Copies between a device and pageable memory wait, as on a device: from the host until the source is read
+// (here: at once, into a staging copy), to the host until all is there.
 cudaError_t EnqueueCopy(const Copy& copy, cudaMemcpyKind kind, cudaStream_t stream) {
   if (const cudaError_t error = Resolve(copy, &kind); error != cudaSuccess) return error;
   if (copy.width == 0 || copy.height == 0) return cudaSuccess;
@@ -126,7 +126,9 @@ cudaError_t cudaFree(void* pointer) {
   return TheRuntime().memory.Free(pointer) ? cudaSuccess : Failed(cudaErrorInvalidValue);
 }
 
-cudaError_t cudaMallocHost(void** pointer, size_t size) { return cudaHostAlloc(pointer, size, cudaHostAllocDefault); }
+cudaError_t cudaMallocHost(void** pointer, size_t size) {
+  return cudaHostAlloc(pointer, size, cudaHostAllocDefault);
+}
 
 cudaError_t cudaHostAlloc(void** pointer, size_t size, unsigned int flags) {
   if (const cudaError_t error = DeviceError(); error != cudaSuccess) return Failed(error);
@@ -148,9 +150,11 @@ cudaError_t cudaFreeHost(void* pointer) {
 
 cudaError_t cudaHostRegister(void* pointer, size_t size, unsigned int flags) {
   if (const cudaError_t error = DeviceError(); error != cudaSuccess) return Failed(error);
-  if (pointer == nullptr || size == 0 || flags != cudaHostRegisterDefault) return Failed(cudaErrorInvalidValue);
+  if (pointer == nullptr || size == 0 || flags != cudaHostRegisterDefault)
+    return Failed(cudaErrorInvalidValue);
   const std::lock_guard<std::mutex> hold(TheRuntime().lock);
-  return TheRuntime().memory.Register(pointer, size) ? cudaSuccess : Failed(cudaErrorHostMemoryAlreadyRegistered);
+  return TheRuntime().memory.Register(pointer, size) ? cudaSuccess
+                                                     : Failed(cudaErrorHostMemoryAlreadyRegistered);
 }
 
 cudaError_t cudaHostUnregister(void* pointer) {

@@ -39,8 +39,10 @@ ncclResult_t Issue(std::vector<Asked>* asked) {
       result = ncclInvalidArgument;
       continue;
     }
-    const auto work = std::make_shared<GroupWork>(one.communicator, std::move(one.work), stream->capture != nullptr);
-    if (EnqueueWaiting(one.stream, [work] { return work->Progress(); }) != cudaSuccess) result = ncclUnhandledCudaError;
+    const auto work =
+        std::make_shared<GroupWork>(one.communicator, std::move(one.work), stream->capture != nullptr);
+    if (EnqueueWaiting(one.stream, [work] { return work->Progress(); }) != cudaSuccess)
+      result = ncclUnhandledCudaError;
   }
   asked->clear();
   return result;
@@ -49,13 +51,14 @@ ncclResult_t Issue(std::vector<Asked>* asked) {
 void CheckBuffer(const char* function, const char* name, const void* pointer, std::size_t bytes) {
   const std::lock_guard<std::mutex> hold(TheRuntime().lock);
   if (bytes == 0 || TheRuntime().memory.IsDevice(pointer, bytes)) return;
-  std::fprintf(stderr, "cuda_on_cpu: %s: %s = %p of %zu bytes is not within a device allocation\n", function, name, pointer,
-               bytes);
+  std::fprintf(stderr, "cuda_on_cpu: %s: %s = %p of %zu bytes is not within a device allocation\n", function,
+               name, pointer, bytes);
   std::abort();
 }
 
 // sent and received: elements of the two buffers.
-ncclResult_t Ask(const Work& work, std::size_t sent, std::size_t received, ncclComm_t comm, cudaStream_t stream) {
+ncclResult_t Ask(const Work& work, std::size_t sent, std::size_t received, ncclComm_t comm,
+                 cudaStream_t stream) {
   if (comm == nullptr) return ncclInvalidArgument;
   const std::shared_ptr<Communicator>& communicator = comm->state;
   const std::size_t element = BytesOf(work.type);
@@ -63,9 +66,11 @@ ncclResult_t Ask(const Work& work, std::size_t sent, std::size_t received, ncclC
   if (work.root < 0 || work.root >= communicator->ranks()) return ncclInvalidArgument;
   if (DeviceError() != cudaSuccess) return ncclUnhandledCudaError;
   if (communicator->aborted || communicator->meeting->MissingRank() >= 0) return ncclInvalidUsage;
-  if (communicator->async_error != ncclSuccess) return static_cast<ncclResult_t>(communicator->async_error.load());
+  if (communicator->async_error != ncclSuccess)
+    return static_cast<ncclResult_t>(communicator->async_error.load());
   if (work.count == 0) return ncclSuccess;
-  if ((sent > 0 && work.send == nullptr) || (received > 0 && work.receive == nullptr)) return ncclInvalidArgument;
+  if ((sent > 0 && work.send == nullptr) || (received > 0 && work.receive == nullptr))
+    return ncclInvalidArgument;
   CheckBuffer(NameOf(work.kind), "the sent buffer", work.send, sent * element);
   CheckBuffer(NameOf(work.kind), "the received buffer", work.receive, received * element);
   std::vector<Asked> alone;
@@ -80,7 +85,9 @@ ncclResult_t Ask(const Work& work, std::size_t sent, std::size_t received, ncclC
   return group_depth > 0 ? ncclSuccess : Issue(&alone);
 }
 
-std::string MissingText(int rank) { return "rank " + std::to_string(rank) + " has not joined"; }
+std::string MissingText(int rank) {
+  return "rank " + std::to_string(rank) + " has not joined";
+}
 
 // Waits, when blocking, for all ranks. The name is removed once nobody needs it any more.
 ncclResult_t AwaitAll(Communicator* communicator, bool blocking) {
@@ -123,7 +130,9 @@ ncclResult_t End(ncclComm_t comm) {
   return ncclSuccess;
 }
 
-bool IsBlocking(const ncclConfig_t* config) { return config == nullptr || config->blocking != 0; }
+bool IsBlocking(const ncclConfig_t* config) {
+  return config == nullptr || config->blocking != 0;
+}
 
 }  // namespace
 
@@ -169,8 +178,8 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
   if (id == nullptr) return ncclInvalidArgument;
   *id = {};
   std::random_device random;
-  std::snprintf(id->internal, sizeof(id->internal), "/retort_nccl_%d_%08x%08x", static_cast<int>(getpid()), random(),
-                random());
+  std::snprintf(id->internal, sizeof(id->internal), "/retort_nccl_%d_%08x%08x", static_cast<int>(getpid()),
+                random(), random());
   return ncclSuccess;
 }
 
@@ -178,10 +187,12 @@ ncclResult_t ncclCommInitRank(ncclComm_t* comm, int ranks, ncclUniqueId id, int 
   return ncclCommInitRankConfig(comm, ranks, id, rank, nullptr);
 }
 
-ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id, int rank, ncclConfig_t* config) {
+ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id, int rank,
+                                    ncclConfig_t* config) {
   if (comm == nullptr || ranks < 1 || rank < 0 || rank >= ranks) return ncclInvalidArgument;
   if (ranks > kRanksMax || group_depth > 0) return ncclInvalidUsage;
-  if (std::strncmp(id.internal, "/retort_nccl_", 13) != 0 || std::memchr(id.internal, 0, sizeof(id.internal)) == nullptr) {
+  if (std::strncmp(id.internal, "/retort_nccl_", 13) != 0 ||
+      std::memchr(id.internal, 0, sizeof(id.internal)) == nullptr) {
     return ncclInvalidArgument;  // not one of ncclGetUniqueId
   }
   if (DeviceError() != cudaSuccess) return ncclUnhandledCudaError;
@@ -189,7 +200,8 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id
 }
 
 ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* part, ncclConfig_t* config) {
-  if (comm == nullptr || part == nullptr || (color < 0 && color != NCCL_SPLIT_NOCOLOR)) return ncclInvalidArgument;
+  if (comm == nullptr || part == nullptr || (color < 0 && color != NCCL_SPLIT_NOCOLOR))
+    return ncclInvalidArgument;
   *part = nullptr;
   Communicator& whole = *comm->state;
   const Meeting& meeting = *whole.meeting;
@@ -206,22 +218,29 @@ ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* part
       if (std::chrono::steady_clock::now() > limit) return ncclSystemError;
       std::this_thread::sleep_for(std::chrono::microseconds(100));
     }
-    if (meeting.ballot(rank, number).color == color) members.emplace_back(meeting.ballot(rank, number).key, rank);
+    if (meeting.ballot(rank, number).color == color)
+      members.emplace_back(meeting.ballot(rank, number).key, rank);
   }
   if (color == NCCL_SPLIT_NOCOLOR) return ncclSuccess;
   std::sort(members.begin(), members.end());
   const auto place = std::find(members.begin(), members.end(), std::pair(key, meeting.rank()));
   const std::string name = whole.name + "_" + std::to_string(number) + "_" + std::to_string(color);
-  return Make(part, name, static_cast<int>(members.size()), static_cast<int>(place - members.begin()), IsBlocking(config));
+  return Make(part, name, static_cast<int>(members.size()), static_cast<int>(place - members.begin()),
+              IsBlocking(config));
 }
 
-ncclResult_t ncclCommFinalize(ncclComm_t comm) { return comm == nullptr ? ncclInvalidArgument : ncclSuccess; }
+ncclResult_t ncclCommFinalize(ncclComm_t comm) {
+  return comm == nullptr ? ncclInvalidArgument : ncclSuccess;
+}
 
-ncclResult_t ncclCommDestroy(ncclComm_t comm) { return comm == nullptr ? ncclSuccess : End(comm); }
+ncclResult_t ncclCommDestroy(ncclComm_t comm) {
+  return comm == nullptr ? ncclSuccess : End(comm);
+}
 
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
   if (comm == nullptr) return ncclSuccess;
-  comm->state->aborted = true;  // first: a host that waits for work of this communicator holds the lock in turns
+  comm->state->aborted =
+      true;  // first: a host that waits for work of this communicator holds the lock in turns
   return End(comm);
 }
 
@@ -256,50 +275,55 @@ ncclResult_t ncclCommUserRank(const ncclComm_t comm, int* rank) {
 
 ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t op,
                            ncclComm_t comm, cudaStream_t stream) {
-  return Ask({WorkKind::kAllReduce, static_cast<const char*>(send), static_cast<char*>(receive), count, type, op, 0}, count,
-             count, comm, stream);
+  return Ask(
+      {WorkKind::kAllReduce, static_cast<const char*>(send), static_cast<char*>(receive), count, type, op, 0},
+      count, count, comm, stream);
 }
 
-ncclResult_t ncclReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t op, int root,
-                        ncclComm_t comm, cudaStream_t stream) {
+ncclResult_t ncclReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t op,
+                        int root, ncclComm_t comm, cudaStream_t stream) {
   if (comm == nullptr) return ncclInvalidArgument;
-  return Ask({WorkKind::kReduce, static_cast<const char*>(send), static_cast<char*>(receive), count, type, op, root}, count,
-             comm->state->rank() == root ? count : 0, comm, stream);
+  return Ask(
+      {WorkKind::kReduce, static_cast<const char*>(send), static_cast<char*>(receive), count, type, op, root},
+      count, comm->state->rank() == root ? count : 0, comm, stream);
 }
 
 ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t receive_count, ncclDataType_t type,
                                ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
   if (comm == nullptr) return ncclInvalidArgument;
   const std::size_t sent = receive_count * static_cast<std::size_t>(comm->state->ranks());
-  return Ask({WorkKind::kReduceScatter, static_cast<const char*>(send), static_cast<char*>(receive), receive_count, type, op,
-              0},
+  return Ask({WorkKind::kReduceScatter, static_cast<const char*>(send), static_cast<char*>(receive),
+              receive_count, type, op, 0},
              sent, receive_count, comm, stream);
 }
 
-ncclResult_t ncclAllGather(const void* send, void* receive, size_t send_count, ncclDataType_t type, ncclComm_t comm,
-                           cudaStream_t stream) {
+ncclResult_t ncclAllGather(const void* send, void* receive, size_t send_count, ncclDataType_t type,
+                           ncclComm_t comm, cudaStream_t stream) {
   if (comm == nullptr) return ncclInvalidArgument;
   const std::size_t received = send_count * static_cast<std::size_t>(comm->state->ranks());
-  return Ask({WorkKind::kAllGather, static_cast<const char*>(send), static_cast<char*>(receive), send_count, type, ncclSum,
-              0},
+  return Ask({WorkKind::kAllGather, static_cast<const char*>(send), static_cast<char*>(receive), send_count,
+              type, ncclSum, 0},
              send_count, received, comm, stream);
 }
 
 ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, ncclDataType_t type, int root,
                            ncclComm_t comm, cudaStream_t stream) {
   if (comm == nullptr) return ncclInvalidArgument;
-  return Ask({WorkKind::kBroadcast, static_cast<const char*>(send), static_cast<char*>(receive), count, type, ncclSum, root},
+  return Ask({WorkKind::kBroadcast, static_cast<const char*>(send), static_cast<char*>(receive), count, type,
+              ncclSum, root},
              comm->state->rank() == root ? count : 0, count, comm, stream);
 }
 
 ncclResult_t ncclSend(const void* send, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                       cudaStream_t stream) {
-  return Ask({WorkKind::kSend, static_cast<const char*>(send), nullptr, count, type, ncclSum, peer}, count, 0, comm, stream);
+  return Ask({WorkKind::kSend, static_cast<const char*>(send), nullptr, count, type, ncclSum, peer}, count, 0,
+             comm, stream);
 }
 
 ncclResult_t ncclRecv(void* receive, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                       cudaStream_t stream) {
-  return Ask({WorkKind::kReceive, nullptr, static_cast<char*>(receive), count, type, ncclSum, peer}, 0, count, comm, stream);
+  return Ask({WorkKind::kReceive, nullptr, static_cast<char*>(receive), count, type, ncclSum, peer}, 0, count,
+             comm, stream);
 }
 
 ncclResult_t ncclGroupStart(void) {

@@ -7,8 +7,8 @@
 
 namespace retort::cuda_on_cpu {
 
-// A rank that fails says why on standard error and returns false. Returns the ranks that failed, were killed, or were not
-// done after `seconds` (those are killed).
+// A rank that fails says why on standard error and returns false. Returns the ranks that failed, were killed,
+// or were not done after `seconds` (those are killed).
 std::vector<int> RunRanks(int ranks, int seconds, const std::function<bool(int rank)>& body);
 
 }  // namespace retort::cuda_on_cpu

@@ -68,7 +68,8 @@ std::size_t BytesOf(ncclDataType_t type) {
   return 0;
 }
 
-void Reduce(ncclDataType_t type, ncclRedOp_t op, const char* const* parts, int ranks, char* target, std::size_t count) {
+void Reduce(ncclDataType_t type, ncclRedOp_t op, const char* const* parts, int ranks, char* target,
+            std::size_t count) {
   switch (type) {
     case ncclInt8:
       return ReducePlain<std::int8_t>(op, parts, ranks, target, count);
@@ -87,7 +88,8 @@ void Reduce(ncclDataType_t type, ncclRedOp_t op, const char* const* parts, int r
     case ncclFloat64:
       return ReducePlain<double>(op, parts, ranks, target, count);
     case ncclBfloat16:
-      return ReduceAs<__nv_bfloat16, float>(op, parts, ranks, target, count, __bfloat162float, __float2bfloat16_rn);
+      return ReduceAs<__nv_bfloat16, float>(op, parts, ranks, target, count, __bfloat162float,
+                                            __float2bfloat16_rn);
   }
 }
 

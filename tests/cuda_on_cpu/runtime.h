@@ -71,7 +71,8 @@ struct Runtime {
   std::size_t events = 0;
   std::size_t handles = 0;
 
-  std::vector<std::shared_ptr<StreamState>> streams;  // those that exist, in the order of their making; null ones too
+  std::vector<std::shared_ptr<StreamState>>
+      streams;  // those that exist, in the order of their making; null ones too
   std::map<int, std::shared_ptr<StreamState>> null_streams;
   std::vector<std::shared_ptr<Capture>> captures;  // those that are being recorded
   std::map<const void*, int> dynamic_shared_limits;
@@ -90,15 +91,17 @@ int CurrentDevice();
 
 std::shared_ptr<StreamState> StateOf(cudaStream_t stream);  // null for a handle that is not a stream
 
-// Adds work to a stream: recorded when the stream is being captured, done now in eager order, queued otherwise.
+// Adds work to a stream: recorded when the stream is being captured, done now in eager order, queued
+// otherwise.
 cudaError_t Enqueue(cudaStream_t stream, std::function<void()> run);
 
-// The same for work that may have to wait for another process. `progress` is called again and again until it says
-// true, never waits itself, and may be called by any thread.
+// The same for work that may have to wait for another process. `progress` is called again and again until it
+// says true, never waits itself, and may be called by any thread.
 cudaError_t EnqueueWaiting(cudaStream_t stream, std::function<bool()> progress);
 
-// Returns when the point is reached. While the next operation waits for another process, other streams run, as on a
-// device, and the lock is given up now and then; when nothing moves for the hang limit, the process ends with a report.
+// Returns when the point is reached. While the next operation waits for another process, other streams run,
+// as on a device, and the lock is given up now and then; when nothing moves for the hang limit, the process
+// ends with a report.
 void RunUntil(const Point& point);
 void RunAll(int device);          // everything that is queued on a device
 void CountHostWait(bool hidden);  // and, in shuffled order, lets other streams progress

@@ -26,7 +26,9 @@ SharedMemoryOfBlock::~SharedMemoryOfBlock() {
   of_running_block = nullptr;
 }
 
-void* DynamicSharedMemory() { return of_running_block; }
+void* DynamicSharedMemory() {
+  return of_running_block;
+}
 
 void ReportKernelFault(const char* format, ...) {
   std::fputs("cuda_on_cpu: ", stderr);

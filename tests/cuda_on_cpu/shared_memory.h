@@ -1,5 +1,5 @@
-// Dynamic shared memory of the block that runs: as long as the launch said, so that AddressSanitizer sees the next
-// byte, and filled with NaN for every block.
+// Dynamic shared memory of the block that runs: as long as the launch said, so that AddressSanitizer sees the
+// next byte, and filled with NaN for every block.
 #ifndef TESTS_CUDA_ON_CPU_SHARED_MEMORY_H_
 #define TESTS_CUDA_ON_CPU_SHARED_MEMORY_H_
 

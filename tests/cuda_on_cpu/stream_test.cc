@@ -42,7 +42,8 @@ bool IsCounted(const int* values, int from) {
 TEST_F(Streams, WorkIsDoneWhenSomethingWaitsForIt) {
   const OnDevice<int> data(kSize);
   FillIndex(data.get(), kSize, {first_});
-  EXPECT_EQ(cudaMemcpyAsync(pinned_, data.get(), kSize * sizeof(int), cudaMemcpyDeviceToHost, first_), cudaSuccess);
+  EXPECT_EQ(cudaMemcpyAsync(pinned_, data.get(), kSize * sizeof(int), cudaMemcpyDeviceToHost, first_),
+            cudaSuccess);
   EXPECT_EQ(pinned_[0], -1) << "the host reads too early";
   EXPECT_EQ(cudaStreamQuery(first_), cudaErrorNotReady);
   EXPECT_EQ(cudaStreamSynchronize(first_), cudaSuccess);
@@ -102,13 +103,15 @@ TEST_F(Streams, AMissingEventBeforeAnOverwriteShowsToo) {
 TEST_F(Streams, APinnedSourceIsReadLate) {
   OnDevice<int> data(kSize);
   std::fill_n(pinned_, kSize, 1);
-  EXPECT_EQ(cudaMemcpyAsync(data.get(), pinned_, kSize * sizeof(int), cudaMemcpyHostToDevice, first_), cudaSuccess);
+  EXPECT_EQ(cudaMemcpyAsync(data.get(), pinned_, kSize * sizeof(int), cudaMemcpyHostToDevice, first_),
+            cudaSuccess);
   std::fill_n(pinned_, kSize, 2);
   EXPECT_EQ(cudaStreamSynchronize(first_), cudaSuccess);
   EXPECT_EQ(data.Read()[0], 2);
   const std::vector<int> pageable(kSize, 3);
   const HostWaits before = CountHostWaits();
-  EXPECT_EQ(cudaMemcpyAsync(data.get(), pageable.data(), kSize * sizeof(int), cudaMemcpyHostToDevice, first_), cudaSuccess);
+  EXPECT_EQ(cudaMemcpyAsync(data.get(), pageable.data(), kSize * sizeof(int), cudaMemcpyHostToDevice, first_),
+            cudaSuccess);
   EXPECT_EQ(CountHostWaits().hidden, before.hidden + 1) << "a copy from pageable memory waits by itself";
   EXPECT_EQ(cudaStreamSynchronize(first_), cudaSuccess);
   EXPECT_EQ(data.Read()[0], 3);
@@ -147,7 +150,9 @@ TEST_F(Streams, HostFunctionsRunInOrder) {
     std::vector<int>* seen;
     int number;
   } one{&seen, 1}, two{&seen, 2};
-  const auto note = [](void* data) { static_cast<Note*>(data)->seen->push_back(static_cast<Note*>(data)->number); };
+  const auto note = [](void* data) {
+    static_cast<Note*>(data)->seen->push_back(static_cast<Note*>(data)->number);
+  };
   EXPECT_EQ(cudaLaunchHostFunc(first_, note, &one), cudaSuccess);
   EXPECT_EQ(cudaLaunchHostFunc(first_, note, &two), cudaSuccess);
   EXPECT_TRUE(seen.empty());
@@ -168,7 +173,8 @@ TEST_F(Streams, TimedEventsMeasure) {
   EXPECT_EQ(cudaEventSynchronize(end), cudaSuccess);
   EXPECT_EQ(cudaEventElapsedTime(&ms, start, end), cudaSuccess);
   EXPECT_GE(ms, 0.0f);
-  EXPECT_EQ(cudaEventElapsedTime(&ms, start, event_), cudaErrorInvalidResourceHandle) << "made without timing";
+  EXPECT_EQ(cudaEventElapsedTime(&ms, start, event_), cudaErrorInvalidResourceHandle)
+      << "made without timing";
   cudaGetLastError();
   cudaEventDestroy(start);
   cudaEventDestroy(end);
@@ -212,7 +218,9 @@ TEST_F(Streams, AGraphRunsAgainAndAgain) {
 
 TEST_F(Streams, WhatACaptureForbidsInvalidatesIt) {
   cudaGraph_t graph = nullptr;
-  const auto begin = [&] { ASSERT_EQ(cudaStreamBeginCapture(first_, cudaStreamCaptureModeGlobal), cudaSuccess); };
+  const auto begin = [&] {
+    ASSERT_EQ(cudaStreamBeginCapture(first_, cudaStreamCaptureModeGlobal), cudaSuccess);
+  };
   begin();
   EXPECT_EQ(cudaStreamSynchronize(first_), cudaErrorStreamCaptureUnsupported);
   EXPECT_EQ(cudaStreamEndCapture(first_, &graph), cudaErrorStreamCaptureInvalidated);
@@ -225,13 +233,17 @@ TEST_F(Streams, WhatACaptureForbidsInvalidatesIt) {
   EXPECT_EQ(cudaEventRecord(event_, first_), cudaSuccess);
   EXPECT_EQ(cudaEventSynchronize(event_), cudaErrorCapturedEvent);
   EXPECT_EQ(cudaStreamWaitEvent(second_, event_), cudaSuccess);
-  EXPECT_EQ(cudaLaunchHostFunc(second_, [](void*) {}, nullptr), cudaSuccess);
+  EXPECT_EQ(cudaLaunchHostFunc(
+                second_, [](void*) {}, nullptr),
+            cudaSuccess);
   EXPECT_EQ(cudaStreamEndCapture(second_, &graph), cudaErrorStreamCaptureUnmatched);
   EXPECT_EQ(cudaStreamEndCapture(first_, &graph), cudaErrorStreamCaptureInvalidated);
   begin();
   EXPECT_EQ(cudaEventRecord(event_, first_), cudaSuccess);
   EXPECT_EQ(cudaStreamWaitEvent(second_, event_), cudaSuccess);
-  EXPECT_EQ(cudaLaunchHostFunc(second_, [](void*) {}, nullptr), cudaSuccess);
+  EXPECT_EQ(cudaLaunchHostFunc(
+                second_, [](void*) {}, nullptr),
+            cudaSuccess);
   EXPECT_EQ(cudaStreamEndCapture(first_, &graph), cudaErrorStreamCaptureUnjoined);
   EXPECT_EQ(graph, nullptr);
   EXPECT_EQ(cudaStreamBeginCapture(nullptr, cudaStreamCaptureModeGlobal), cudaErrorStreamCaptureUnsupported);

@@ -51,12 +51,14 @@ bool Step(StreamState* stream) {
 
 bool StepAnyOther(const StreamState* stream) {
   const std::vector<std::shared_ptr<StreamState>> streams = TheRuntime().streams;
-  return std::ranges::any_of(streams, [&](const auto& other) { return other.get() != stream && Step(other.get()); });
+  return std::ranges::any_of(streams,
+                             [&](const auto& other) { return other.get() != stream && Step(other.get()); });
 }
 
 [[noreturn]] void ReportHang() {
   std::fprintf(stderr,
-               "cuda_on_cpu: a device would wait for ever: the host waits for a stream whose next operation needs a process that "
+               "cuda_on_cpu: a device would wait for ever: the host waits for a stream whose next operation "
+               "needs a process that "
                "does not come (look at ncclCommGetAsyncError while polling, and call ncclCommAbort)\n");
   std::abort();
 }
@@ -195,8 +197,12 @@ cudaError_t Poll(const Point& point) {
 
 extern "C" {
 
-cudaError_t cudaStreamCreate(cudaStream_t* stream) { return MakeStream(stream, cudaStreamDefault); }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned int flags) { return MakeStream(stream, flags); }
+cudaError_t cudaStreamCreate(cudaStream_t* stream) {
+  return MakeStream(stream, cudaStreamDefault);
+}
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned int flags) {
+  return MakeStream(stream, flags);
+}
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned int flags, int /*priority*/) {
   return MakeStream(stream, flags);
 }
@@ -263,7 +269,8 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     }
     if (state->capture != event->capture) return Failed(cudaErrorStreamCaptureMerge);
     for (const std::size_t node : event->capture_tail) {
-      if (std::ranges::find(state->capture_tail, node) == state->capture_tail.end()) state->capture_tail.push_back(node);
+      if (std::ranges::find(state->capture_tail, node) == state->capture_tail.end())
+        state->capture_tail.push_back(node);
     }
     return cudaSuccess;
   }
@@ -282,7 +289,9 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void*
   return Failed(retort::cuda_on_cpu::Enqueue(stream, [function, user_data] { function(user_data); }));
 }
 
-cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, cudaEventDefault); }
+cudaError_t cudaEventCreate(cudaEvent_t* event) {
+  return cudaEventCreateWithFlags(event, cudaEventDefault);
+}
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned int flags) {
   if (const cudaError_t error = DeviceError(); error != cudaSuccess) return Failed(error);

@@ -1,6 +1,5 @@
-#include "tests/cuda_on_cpu/test_kernels.h"
-
 #include "student/device/cuda/launch.cuh"
+#include "tests/cuda_on_cpu/test_kernels.h"
 
 namespace retort::cuda_on_cpu {
 namespace {
@@ -149,7 +148,9 @@ __global__ void FaultyShuffleForSomeKernel(int* out) {
   out[threadIdx.x] = value;
 }
 
-__global__ void FaultyMaskKernel(int* out) { out[threadIdx.x] = static_cast<int>(__ballot_sync(0x1u, 1)); }
+__global__ void FaultyMaskKernel(int* out) {
+  out[threadIdx.x] = static_cast<int>(__ballot_sync(0x1u, 1));
+}
 
 __global__ void CallsTrapKernel() {
   if (threadIdx.x == 3) __trap();
@@ -176,8 +177,12 @@ void ManyBarriers(int* out, int blocks, int threads, int barriers, Stream stream
 void AddOne(const int* in, int* out, int size, Stream stream) {
   RETORT_LAUNCH(AddOneKernel, (size + 127) / 128, 128, 0, stream, in, out, size);
 }
-void WarpOperations(unsigned* results, Stream stream) { RETORT_LAUNCH(WarpOperationsKernel, 1, 32, 0, stream, results); }
-void Vote(int* out, int threads, Stream stream) { RETORT_LAUNCH(VoteKernel, 1, threads, 0, stream, out); }
+void WarpOperations(unsigned* results, Stream stream) {
+  RETORT_LAUNCH(WarpOperationsKernel, 1, 32, 0, stream, results);
+}
+void Vote(int* out, int threads, Stream stream) {
+  RETORT_LAUNCH(VoteKernel, 1, threads, 0, stream, out);
+}
 void ShuffleWhereSomeLeft(int* out, int threads, Stream stream) {
   RETORT_LAUNCH(ShuffleWhereSomeLeftKernel, 1, threads, 0, stream, out);
 }
@@ -188,7 +193,8 @@ void FaultyIndexBeyondEnd(int* out, int size, Stream stream) {
   RETORT_LAUNCH(FaultyIndexKernel, size / 128 + 1, 128, 0, stream, out, size);
 }
 void FaultyDynamicSharedMemory(float* out, int size, Stream stream) {
-  RETORT_LAUNCH(FaultyDynamicSharedKernel, 1, size + 1, static_cast<unsigned>(size) * sizeof(float), stream, out, size);
+  RETORT_LAUNCH(FaultyDynamicSharedKernel, 1, size + 1, static_cast<unsigned>(size) * sizeof(float), stream,
+                out, size);
 }
 void FaultyBarrierForSome(int* out, int threads, Stream stream) {
   RETORT_LAUNCH(FaultyBarrierForSomeKernel, 1, threads, 0, stream, out);
@@ -196,8 +202,14 @@ void FaultyBarrierForSome(int* out, int threads, Stream stream) {
 void FaultyBarriersApart(int* out, int threads, Stream stream) {
   RETORT_LAUNCH(FaultyBarriersApartKernel, 1, threads, 0, stream, out);
 }
-void FaultyShuffleForSome(int* out, Stream stream) { RETORT_LAUNCH(FaultyShuffleForSomeKernel, 1, 32, 0, stream, out); }
-void FaultyMask(int* out, Stream stream) { RETORT_LAUNCH(FaultyMaskKernel, 1, 32, 0, stream, out); }
-void CallsTrap(Stream stream) { RETORT_LAUNCH(CallsTrapKernel, 2, 32, 0, stream); }
+void FaultyShuffleForSome(int* out, Stream stream) {
+  RETORT_LAUNCH(FaultyShuffleForSomeKernel, 1, 32, 0, stream, out);
+}
+void FaultyMask(int* out, Stream stream) {
+  RETORT_LAUNCH(FaultyMaskKernel, 1, 32, 0, stream, out);
+}
+void CallsTrap(Stream stream) {
+  RETORT_LAUNCH(CallsTrapKernel, 2, 32, 0, stream);
+}
 
 }  // namespace retort::cuda_on_cpu

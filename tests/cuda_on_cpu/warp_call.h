@@ -14,7 +14,7 @@ struct WarpCall {
   WarpKind kind = WarpKind::kSync;
   unsigned mask = 0;
   std::uint64_t bits = 0;
-  int lane = 0;   // or delta, or lane mask
+  int lane = 0;  // or delta, or lane mask
   int width = 32;
   bool is_signed = false;
   Site site = {nullptr, 0};
@@ -27,7 +27,9 @@ int CompleteWarpCall(WarpCall* const calls[kWarpThreads], unsigned lanes);
 
 const char* NameOf(WarpKind kind);
 
-inline bool SameSite(Site a, Site b) { return a.line == b.line && a.file == b.file; }
+inline bool SameSite(Site a, Site b) {
+  return a.line == b.line && a.file == b.file;
+}
 
 }  // namespace retort::cuda_on_cpu
 

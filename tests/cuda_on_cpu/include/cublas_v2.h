@@ -1,10 +1,11 @@
-// The part of cuBLAS that the product uses: the same functions, types and enum values as NVIDIA's header of this name.
+// The part of cuBLAS that the product uses: the same functions, types and enum values as NVIDIA's header of
+// this name.
 //
-// Matrices are column-major. Arguments are refused with the status that NVIDIA documents for them. Pointers that are
-// not device memory, matrices that reach beyond their allocation, and a C that overlaps A or B end the process with a
-// report: the real library would corrupt or fault. alpha and beta are read at the call (pointer mode host, the only one
-// here); m, n, k and the leading dimensions of a grouped product are host arrays read at the call, and its arrays of
-// pointers are device memory read when the stream comes to it.
+// Matrices are column-major. Arguments are refused with the status that NVIDIA documents for them. Pointers
+// that are not device memory, matrices that reach beyond their allocation, and a C that overlaps A or B end
+// the process with a report: the real library would corrupt or fault. alpha and beta are read at the call
+// (pointer mode host, the only one here); m, n, k and the leading dimensions of a grouped product are host
+// arrays read at the call, and its arrays of pointers are device memory read when the stream comes to it.
 #ifndef TESTS_CUDA_ON_CPU_INCLUDE_CUBLAS_V2_H_
 #define TESTS_CUDA_ON_CPU_INCLUDE_CUBLAS_V2_H_
 
@@ -81,26 +82,29 @@ cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t mode);
 cublasStatus_t cublasGetMathMode(cublasHandle_t handle, cublasMath_t* mode);
 cublasStatus_t cublasSetAtomicsMode(cublasHandle_t handle, cublasAtomicsMode_t mode);
 
-cublasStatus_t cublasSgemm_v2(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb, int m, int n,
-                              int k, const float* alpha, const float* A, int lda, const float* B, int ldb,
-                              const float* beta, float* C, int ldc);
-cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb, int m, int n,
-                            int k, const void* alpha, const void* A, cudaDataType Atype, int lda, const void* B,
-                            cudaDataType Btype, int ldb, const void* beta, void* C, cudaDataType Ctype, int ldc,
-                            cublasComputeType_t computeType, cublasGemmAlgo_t algo);
-cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb,
-                                          int m, int n, int k, const void* alpha, const void* A, cudaDataType Atype,
-                                          int lda, long long int strideA, const void* B, cudaDataType Btype, int ldb,
-                                          long long int strideB, const void* beta, void* C, cudaDataType Ctype, int ldc,
-                                          long long int strideC, int batchCount, cublasComputeType_t computeType,
-                                          cublasGemmAlgo_t algo);
+cublasStatus_t cublasSgemm_v2(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb,
+                              int m, int n, int k, const float* alpha, const float* A, int lda,
+                              const float* B, int ldb, const float* beta, float* C, int ldc);
+cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb, int m,
+                            int n, int k, const void* alpha, const void* A, cudaDataType Atype, int lda,
+                            const void* B, cudaDataType Btype, int ldb, const void* beta, void* C,
+                            cudaDataType Ctype, int ldc, cublasComputeType_t computeType,
+                            cublasGemmAlgo_t algo);
+cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t handle, cublasOperation_t transa,
+                                          cublasOperation_t transb, int m, int n, int k, const void* alpha,
+                                          const void* A, cudaDataType Atype, int lda, long long int strideA,
+                                          const void* B, cudaDataType Btype, int ldb, long long int strideB,
+                                          const void* beta, void* C, cudaDataType Ctype, int ldc,
+                                          long long int strideC, int batchCount,
+                                          cublasComputeType_t computeType, cublasGemmAlgo_t algo);
 cublasStatus_t cublasGemmGroupedBatchedEx(cublasHandle_t handle, const cublasOperation_t transa_array[],
                                           const cublasOperation_t transb_array[], const int m_array[],
                                           const int n_array[], const int k_array[], const void* alpha_array,
-                                          const void* const Aarray[], cudaDataType_t Atype, const int lda_array[],
-                                          const void* const Barray[], cudaDataType_t Btype, const int ldb_array[],
-                                          const void* beta_array, void* const Carray[], cudaDataType_t Ctype,
-                                          const int ldc_array[], int group_count, const int group_size[],
+                                          const void* const Aarray[], cudaDataType_t Atype,
+                                          const int lda_array[], const void* const Barray[],
+                                          cudaDataType_t Btype, const int ldb_array[], const void* beta_array,
+                                          void* const Carray[], cudaDataType_t Ctype, const int ldc_array[],
+                                          int group_count, const int group_size[],
                                           cublasComputeType_t computeType);
 }
 

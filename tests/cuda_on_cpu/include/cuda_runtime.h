@@ -1,18 +1,18 @@
 // The part of the CUDA runtime that the product uses, for the build of `.cu` files as plain C++.
 //
-// The same C functions, types and enum values as NVIDIA's header of this name (conformance.cc is compiled against
-// both); implemented on the CPU by this folder. What is not here is not used: a kernel or a host file that needs
-// more fails to compile until the function exists here too.
+// The same C functions, types and enum values as NVIDIA's header of this name (conformance.cc is compiled
+// against both); implemented on the CPU by this folder. What is not here is not used: a kernel or a host file
+// that needs more fails to compile until the function exists here too.
 #ifndef TESTS_CUDA_ON_CPU_INCLUDE_CUDA_RUNTIME_H_
 #define TESTS_CUDA_ON_CPU_INCLUDE_CUDA_RUNTIME_H_
 
-#include "cuda_runtime_api.h"
 #include "cuda_on_cpu/atomics.h"
 #include "cuda_on_cpu/device_math.h"
 #include "cuda_on_cpu/launch.h"
 #include "cuda_on_cpu/thread.h"
 #include "cuda_on_cpu/vector_types.h"
 #include "cuda_on_cpu/warp.h"
+#include "cuda_runtime_api.h"
 
 // The two typed conveniences of the C++ header.
 template <class T>

@@ -1,10 +1,11 @@
-// The part of NCCL that the product uses: the same functions, types and enum values as NVIDIA's header of this name.
+// The part of NCCL that the product uses: the same functions, types and enum values as NVIDIA's header of
+// this name.
 //
-// Ranks are processes (or threads) of one machine and meet in POSIX shared memory. Sums are made in the order of the
-// ranks, so their bits depend on the operands and the number of ranks alone. Work is queued on the stream and, as on a
-// device, an operation whose peer does not come never ends by itself: the death of a peer is an asynchronous error
-// (ncclRemoteError), and only ncclCommAbort ends what waits. Ranks that call different things end the process with a
-// report.
+// Ranks are processes (or threads) of one machine and meet in POSIX shared memory. Sums are made in the order
+// of the ranks, so their bits depend on the operands and the number of ranks alone. Work is queued on the
+// stream and, as on a device, an operation whose peer does not come never ends by itself: the death of a peer
+// is an asynchronous error (ncclRemoteError), and only ncclCommAbort ends what waits. Ranks that call
+// different things end the process with a report.
 #ifndef TESTS_CUDA_ON_CPU_INCLUDE_NCCL_H_
 #define TESTS_CUDA_ON_CPU_INCLUDE_NCCL_H_
 
@@ -63,7 +64,8 @@ typedef enum {
 typedef struct ncclConfig {
   int blocking;
 } ncclConfig_t;
-#define NCCL_CONFIG_INITIALIZER {NCCL_CONFIG_UNDEF_INT}
+#define NCCL_CONFIG_INITIALIZER \
+  { NCCL_CONFIG_UNDEF_INT }
 
 extern "C" {
 ncclResult_t ncclGetVersion(int* version);
@@ -72,7 +74,8 @@ const char* ncclGetLastError(ncclComm_t comm);
 
 ncclResult_t ncclGetUniqueId(ncclUniqueId* id);
 ncclResult_t ncclCommInitRank(ncclComm_t* comm, int ranks, ncclUniqueId id, int rank);
-ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id, int rank, ncclConfig_t* config);
+ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id, int rank,
+                                    ncclConfig_t* config);
 ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* part, ncclConfig_t* config);
 ncclResult_t ncclCommFinalize(ncclComm_t comm);
 ncclResult_t ncclCommDestroy(ncclComm_t comm);
@@ -84,12 +87,12 @@ ncclResult_t ncclCommUserRank(const ncclComm_t comm, int* rank);
 
 ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t op,
                            ncclComm_t comm, cudaStream_t stream);
-ncclResult_t ncclReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t op, int root,
-                        ncclComm_t comm, cudaStream_t stream);
+ncclResult_t ncclReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t op,
+                        int root, ncclComm_t comm, cudaStream_t stream);
 ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t receive_count, ncclDataType_t type,
                                ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream);
-ncclResult_t ncclAllGather(const void* send, void* receive, size_t send_count, ncclDataType_t type, ncclComm_t comm,
-                           cudaStream_t stream);
+ncclResult_t ncclAllGather(const void* send, void* receive, size_t send_count, ncclDataType_t type,
+                           ncclComm_t comm, cudaStream_t stream);
 ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, ncclDataType_t type, int root,
                            ncclComm_t comm, cudaStream_t stream);
 ncclResult_t ncclSend(const void* send, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,

@@ -1,4 +1,5 @@
-// The built-in vector types: sizes and alignments as on the device, since kernels cast to them for wide loads.
+// The built-in vector types: sizes and alignments as on the device, since kernels cast to them for wide
+// loads.
 #ifndef TESTS_CUDA_ON_CPU_INCLUDE_CUDA_ON_CPU_VECTOR_TYPES_H_
 #define TESTS_CUDA_ON_CPU_INCLUDE_CUDA_ON_CPU_VECTOR_TYPES_H_
 
@@ -44,17 +45,35 @@ struct alignas(16) double2 {
   double x, y;
 };
 
-inline float2 make_float2(float x, float y) { return {x, y}; }
-inline float3 make_float3(float x, float y, float z) { return {x, y, z}; }
-inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
-inline int2 make_int2(int x, int y) { return {x, y}; }
-inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
-inline uint2 make_uint2(unsigned int x, unsigned int y) { return {x, y}; }
-inline uint4 make_uint4(unsigned int x, unsigned int y, unsigned int z, unsigned int w) { return {x, y, z, w}; }
-inline ushort2 make_ushort2(unsigned short x, unsigned short y) { return {x, y}; }
+inline float2 make_float2(float x, float y) {
+  return {x, y};
+}
+inline float3 make_float3(float x, float y, float z) {
+  return {x, y, z};
+}
+inline float4 make_float4(float x, float y, float z, float w) {
+  return {x, y, z, w};
+}
+inline int2 make_int2(int x, int y) {
+  return {x, y};
+}
+inline int4 make_int4(int x, int y, int z, int w) {
+  return {x, y, z, w};
+}
+inline uint2 make_uint2(unsigned int x, unsigned int y) {
+  return {x, y};
+}
+inline uint4 make_uint4(unsigned int x, unsigned int y, unsigned int z, unsigned int w) {
+  return {x, y, z, w};
+}
+inline ushort2 make_ushort2(unsigned short x, unsigned short y) {
+  return {x, y};
+}
 inline ushort4 make_ushort4(unsigned short x, unsigned short y, unsigned short z, unsigned short w) {
   return {x, y, z, w};
 }
-inline double2 make_double2(double x, double y) { return {x, y}; }
+inline double2 make_double2(double x, double y) {
+  return {x, y};
+}
 
 #endif  // TESTS_CUDA_ON_CPU_INCLUDE_CUDA_ON_CPU_VECTOR_TYPES_H_

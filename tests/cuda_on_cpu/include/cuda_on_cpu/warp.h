@@ -1,8 +1,9 @@
-// Warp operations. A warp is 32 consecutive threads of a block in the order x, y, z; the last one may be short.
+// Warp operations. A warp is 32 consecutive threads of a block in the order x, y, z; the last one may be
+// short.
 //
-// All lanes named by the mask must reach the same operation, at the same line, with the same mask; a lane that exits,
-// waits at the block's barrier or comes with another mask instead is reported, where a device would be undefined.
-// Reading from a lane outside the mask is undefined on a device; here it is reported too.
+// All lanes named by the mask must reach the same operation, at the same line, with the same mask; a lane
+// that exits, waits at the block's barrier or comes with another mask instead is reported, where a device
+// would be undefined. Reading from a lane outside the mask is undefined on a device; here it is reported too.
 #ifndef TESTS_CUDA_ON_CPU_INCLUDE_CUDA_ON_CPU_WARP_H_
 #define TESTS_CUDA_ON_CPU_INCLUDE_CUDA_ON_CPU_WARP_H_
 
@@ -14,12 +15,25 @@
 
 namespace retort::cuda_on_cpu {
 
-enum class WarpKind : std::uint8_t { kSync, kBallot, kIndex, kUp, kDown, kXor, kAdd, kMin, kMax, kAnd, kOr, kMatch };
+enum class WarpKind : std::uint8_t {
+  kSync,
+  kBallot,
+  kIndex,
+  kUp,
+  kDown,
+  kXor,
+  kAdd,
+  kMin,
+  kMax,
+  kAnd,
+  kOr,
+  kMatch
+};
 
-// Gives `bits` for this lane and returns what the operation gives back to it. `lane` and `width` are those of the
-// shuffle functions; kSigned says that kMin and kMax compare signed.
-std::uint64_t WarpExchange(WarpKind kind, unsigned mask, std::uint64_t bits, int lane, int width, bool is_signed,
-                           Site site);
+// Gives `bits` for this lane and returns what the operation gives back to it. `lane` and `width` are those of
+// the shuffle functions; kSigned says that kMin and kMax compare signed.
+std::uint64_t WarpExchange(WarpKind kind, unsigned mask, std::uint64_t bits, int lane, int width,
+                           bool is_signed, Site site);
 
 template <class T>
 T Shuffle(WarpKind kind, unsigned mask, T value, int lane, int width, const std::source_location& where) {
