@@ -63,6 +63,8 @@ struct Pool {
   unsigned count = 0;
   unsigned left = 0;
   std::uint64_t round = 0;
+  std::atomic<int> arrived = 0;  // threads of the block that are about to run
+  std::atomic<int> starts = 0;   // blocks whose threads all were; threads wait on it
 
   // The block's barrier.
   std::mutex barrier_lock;
@@ -151,6 +153,16 @@ void Work(unsigned mine) {
       if (mine >= pool.count) continue;
       launch = pool.launch;
       blockIdx = pool.block;
+    }
+    // All start before any runs: else the lock above would order a thread that began late after one that had
+    // ended, and a race between them would go unseen.
+    const int starts = pool.starts;
+    if (pool.arrived.fetch_add(1) + 1 == static_cast<int>(pool.count)) {
+      pool.arrived = 0;
+      ++pool.starts;
+      WakeAll(&pool.starts);
+    } else {
+      SleepWhile(&pool.starts, starts);
     }
     gridDim = launch->grid;
     blockDim = launch->block;
