@@ -2,6 +2,7 @@
 #ifndef SERVICES_TRAIN_SENSORS_H_
 #define SERVICES_TRAIN_SENSORS_H_
 
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <string>
@@ -13,7 +14,13 @@
 namespace retort::train {
 
 struct SensorOptions {
-  std::string cuda_device;     // PCI bus id or index of the device that trains; empty: the CPU
+  // PCI bus id of the device that trains, or its number as CUDA counts; empty: the CPU. NVML counts in its
+  // own order, so a number is taken only where both orders must be one: a single board, or
+  // CUDA_DEVICE_ORDER=PCI_BUS_ID without CUDA_VISIBLE_DEVICES. Elsewhere nothing is measured rather than
+  // another board.
+  std::string cuda_device;
+  std::string cuda_name;       // as the backend gives it
+  bool cuda_bf16 = false;      // inputs of matrix products: the peak that is known is that of bf16
   int threads = 0;             // of the CPU; 0 means all cores
   int devices = 1;             // that work at once, one per process of the run
   bool one_machine = true;     // all of them are here: otherwise no counter of this machine covers them
@@ -22,6 +29,7 @@ struct SensorOptions {
   // Where to look; tests have their own.
   std::string powercap_folder = student::kPowercapFolder;
   std::string nvml_library;
+  std::function<const char*(const char*)> environment = getenv;
 };
 
 class Sensors {
