@@ -1,7 +1,7 @@
 // One rank of learner_test: trains a unit student for some steps and prints what happened, for comparison.
 //   learner_rank NAME DATA EXPERTS STEPS [FOLDER]
-// Prints, for each step, loss and gradient norm in hexadecimal, and at the end on rank 0 a hash of the state. With a
-// folder the state is handed over there: read at the start if it is there, written at the end.
+// Prints, for each step, loss and gradient norm in hexadecimal, and at the end on rank 0 a hash of the state.
+// With a folder the state is handed over there: read at the start if it is there, written at the end.
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
@@ -36,15 +36,18 @@ PackedBatch Rows(const ModelConfig& config, std::int64_t step, std::int64_t begi
   for (std::int64_t row = begin; row < end; ++row) {
     for (int i = 0; i < kRowLength; ++i) {
       const int split = kRowLength / 3;
-      if (i == 0 || i == split) batch.document_starts.push_back(static_cast<std::int32_t>(batch.tokens.size()));
-      const std::uint64_t draw = Mix(Mix(static_cast<std::uint64_t>(step * kRows + row)) + static_cast<unsigned>(i));
+      if (i == 0 || i == split)
+        batch.document_starts.push_back(static_cast<std::int32_t>(batch.tokens.size()));
+      const std::uint64_t draw =
+          Mix(Mix(static_cast<std::uint64_t>(step * kRows + row)) + static_cast<unsigned>(i));
       batch.tokens.push_back(static_cast<std::int32_t>(draw % static_cast<unsigned>(config.vocabulary)));
       batch.positions.push_back(i < split ? i : i - split);
       batch.targets.push_back(static_cast<std::int32_t>((draw >> 20) % 64));
       batch.weights.push_back(i % 5 == 0 ? 0.0f : 1.0f);
       batch.teacher_counts.push_back(i % 2 == 0 ? kTeacherK : 0);
       for (int k = 0; k < kTeacherK; ++k) {
-        batch.teacher_ids.push_back(static_cast<std::int32_t>((draw >> 20) % 64 + 64 * static_cast<unsigned>(k)));
+        batch.teacher_ids.push_back(
+            static_cast<std::int32_t>((draw >> 20) % 64 + 64 * static_cast<unsigned>(k)));
         batch.teacher_logprobs.push_back(-1.0f - static_cast<float>(k));
       }
       batch.teacher_tail_logprobs.push_back(-0.82f);  // 1 - sum of exp of the above, about
@@ -65,7 +68,8 @@ std::uint64_t HashOf(const ParameterSet& set) {
 }
 
 bool ReadSet(std::ifstream& in, ParameterSet* set) {
-  in.read(reinterpret_cast<char*>(set->storage().data()), static_cast<std::streamsize>(set->storage().size_bytes()));
+  in.read(reinterpret_cast<char*>(set->storage().data()),
+          static_cast<std::streamsize>(set->storage().size_bytes()));
   return static_cast<bool>(in);
 }
 
@@ -103,7 +107,8 @@ int Main(int argc, char** argv) {
     InitializeParameters(7, &state->weights);
     if (std::ifstream in(state_file, std::ios::binary); in) {
       in.read(reinterpret_cast<char*>(&state->steps_taken), sizeof(state->steps_taken));
-      if (!ReadSet(in, &state->weights) || !ReadSet(in, &state->first_moment) || !ReadSet(in, &state->second_moment)) {
+      if (!ReadSet(in, &state->weights) || !ReadSet(in, &state->first_moment) ||
+          !ReadSet(in, &state->second_moment)) {
         return 3;
       }
     }
@@ -114,7 +119,8 @@ int Main(int argc, char** argv) {
 
   for (std::int64_t step = first; step < steps; ++step) {
     std::vector<PackedBatch> batches;  // a row each, so that every layout has micro-batches of one size
-    for (std::int64_t row = share.begin; row < share.end; ++row) batches.push_back(Rows(config, step, row, row + 1));
+    for (std::int64_t row = share.begin; row < share.end; ++row)
+      batches.push_back(Rows(config, step, row, row + 1));
     const LearnedStep learned = learner.Step(batches, {{0.5f, 1e-2f}, 3e-3, 1e-3});
     if (!learned.ok) {
       std::printf("ended: %s\n", world != nullptr ? world->failure().c_str() : "not finite");
@@ -129,8 +135,9 @@ int Main(int argc, char** argv) {
   const TrainingState* const last = learner.Read();
   if (place.rank == 0) {
     if (last == nullptr) return 2;
-    std::printf("state %016" PRIx64 " %016" PRIx64 " %016" PRIx64 " after %" PRId64 "\n", HashOf(last->weights),
-                HashOf(last->first_moment), HashOf(last->second_moment), last->steps_taken);
+    std::printf("state %016" PRIx64 " %016" PRIx64 " %016" PRIx64 " after %" PRId64 "\n",
+                HashOf(last->weights), HashOf(last->first_moment), HashOf(last->second_moment),
+                last->steps_taken);
     if (!state_file.empty()) {
       std::ofstream out(state_file, std::ios::binary);
       out.write(reinterpret_cast<const char*>(&last->steps_taken), sizeof(last->steps_taken));

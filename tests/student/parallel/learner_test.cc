@@ -39,8 +39,8 @@ class Folder {
 };
 
 Outcome Train(const ParallelLayout& ranks, int steps, const std::string& folder = "") {
-  std::vector<std::string> arguments = {FreshName(), std::to_string(ranks.data), std::to_string(ranks.experts),
-                                        std::to_string(steps)};
+  std::vector<std::string> arguments = {FreshName(), std::to_string(ranks.data),
+                                        std::to_string(ranks.experts), std::to_string(steps)};
   if (!folder.empty()) arguments.push_back(folder);
   RankProcesses processes(LEARNER_RANK, arguments, ranks.world());
   const std::vector<RankEnd> ends = processes.Wait();
@@ -56,8 +56,8 @@ Outcome Train(const ParallelLayout& ranks, int steps, const std::string& folder 
   for (std::string line; std::getline(lines, line);) {
     long long step = 0, tokens = 0, sent = 0;
     double loss = 0, norm = 0;
-    if (std::sscanf(line.c_str(), "step %lld loss %la norm %la tokens %lld sent %lld", &step, &loss, &norm, &tokens,
-                    &sent) == 5) {
+    if (std::sscanf(line.c_str(), "step %lld loss %la norm %la tokens %lld sent %lld", &step, &loss, &norm,
+                    &tokens, &sent) == 5) {
       outcome.losses.push_back(loss);
       outcome.norms.push_back(norm);
       EXPECT_EQ(tokens, 192);
@@ -69,9 +69,9 @@ Outcome Train(const ParallelLayout& ranks, int steps, const std::string& folder 
   return outcome;
 }
 
-// The same weights give the same loss up to the order of a sum in fp64. Gradients are sums over the n tokens of a step
-// in another order, so each is off by at most n * 2^-24 of the sum of its terms' sizes; each step adds one such
-// difference to the weights.
+// The same weights give the same loss up to the order of a sum in fp64. Gradients are sums over the n tokens
+// of a step in another order, so each is off by at most n * 2^-24 of the sum of its terms' sizes; each step
+// adds one such difference to the weights.
 double Bound(double value, std::size_t step) {
   constexpr double kTokens = 192;
   return std::abs(value) * (1e-14 + static_cast<double>(step) * kTokens * 0x1p-24);
@@ -82,7 +82,8 @@ void ExpectClose(const Outcome& one, const Outcome& several, std::size_t from = 
   ASSERT_EQ(several.losses.size(), one.losses.size() - from);
   for (std::size_t i = 0; i < several.losses.size(); ++i) {
     const double difference = std::abs(several.losses[i] - one.losses[i + from]);
-    EXPECT_TRUE(difference <= Bound(one.losses[i + from], i + from)) << "step " << i + from << ": " << difference;
+    EXPECT_TRUE(difference <= Bound(one.losses[i + from], i + from))
+        << "step " << i + from << ": " << difference;
     EXPECT_TRUE(std::abs(several.norms[i] - one.norms[i + from]) <= Bound(one.norms[i + from], i + from + 1));
     worst = std::max(worst, difference / one.losses[i + from]);
   }

@@ -22,9 +22,10 @@ std::vector<int> Owners(const ParameterLayout& layout, const ParallelLayout& ran
 TEST(ShardPlanTest, EveryValueHasOneOwner) {
   const auto layout = ParameterLayout::Create(UnitConfig());
   for (const ParallelLayout& ranks :
-       {ParallelLayout{1, 1}, ParallelLayout{2, 1}, ParallelLayout{1, 2}, ParallelLayout{2, 2}, ParallelLayout{4, 1},
-        ParallelLayout{1, 4}, ParallelLayout{3, 2}, ParallelLayout{2, 8}}) {
-    for (const int owners : Owners(*layout, ranks)) ASSERT_EQ(owners, 1) << ranks.data << " x " << ranks.experts;
+       {ParallelLayout{1, 1}, ParallelLayout{2, 1}, ParallelLayout{1, 2}, ParallelLayout{2, 2},
+        ParallelLayout{4, 1}, ParallelLayout{1, 4}, ParallelLayout{3, 2}, ParallelLayout{2, 8}}) {
+    for (const int owners : Owners(*layout, ranks))
+      ASSERT_EQ(owners, 1) << ranks.data << " x " << ranks.experts;
   }
 }
 
