@@ -44,6 +44,13 @@ std::string WhatToDo(const absl::Status& status) {
              "resume`.";
     case LEDGER_CORRUPT:
       return "Do not restart writers. Keep the data directory and compare it with the last evidence pack.";
+    case ALREADY_EXISTS:
+      if (MetadataOf(status).contains("job")) {  // a student's name, and the job that holds it
+        return "A student keeps its name for ever. Hand the job in again with `retort job create --file FILE "
+               "--student "
+               "NAME`,\n  or write another `student.name` (and `purpose.name`) into the file.";
+      }
+      return "Leave --id out, or choose another.";
     case REQUEST_ID_REUSED:
       return "Use a new request id for a new request.";
     case JOB_STATE:

@@ -78,13 +78,16 @@ int WatchJob(const Cli& cli, Client& client, Interrupt& interrupt, const std::st
 }
 
 struct CreateArguments {
-  std::string file, id;
+  std::string file, id, student;
   bool watch = false, dry_run = false;
 };
 
 int CreateJob(const Cli& cli, const CreateArguments& arguments) {
   auto spec = LoadJobFile(arguments.file);
   if (!spec.ok()) return cli.Fail(spec.status());
+  if (!arguments.student.empty()) {
+    if (auto renamed = RenameStudent(arguments.student, &*spec); !renamed.ok()) return cli.Fail(renamed);
+  }
   std::optional<Interrupt> interrupt;
   if (arguments.watch) interrupt.emplace();  // before the channel starts its threads
   auto client = cli.Connect();
@@ -196,11 +199,14 @@ void AddJobCommands(CLI::App& app, Cli& cli) {
   CLI::App* create = job->add_subcommand("create", "Hand in a job")->fallthrough();
   create->add_option("-f,--file", create_arguments->file, "Job as YAML (retort.jobs.v1.JobSpec)")->required();
   create->add_option("--id", create_arguments->id, "Id of the job; the server picks one when left out");
+  create->add_option("--student", create_arguments->student,
+                     "Name of the student instead of the file's; each job needs one of its own");
   create->add_flag("-w,--watch", create_arguments->watch, "Follow it and exit with its outcome");
   create->add_flag("--dry-run", create_arguments->dry_run,
                    "Only check: policy included, nothing is created or sent");
   create->footer(
       "Examples:\n  retort job create --file deploy/examples/cooking.yaml --watch\n"
+      "  retort job create --file deploy/examples/cooking.yaml --student kitchen-2\n"
       "  retort job create --file deploy/examples/refused-openai.yaml --dry-run");
   create->callback([&cli, create_arguments] {
     cli.action = [&cli, create_arguments] { return CreateJob(cli, *create_arguments); };

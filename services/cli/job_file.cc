@@ -33,4 +33,14 @@ absl::StatusOr<retort::jobs::v1::JobSpec> LoadJobFile(const std::string& path) {
   return spec;
 }
 
+absl::Status RenameStudent(const std::string& name, retort::jobs::v1::JobSpec* spec) {
+  if (!spec->has_student()) {
+    return absl::InvalidArgumentError("--student: saw '" + name +
+                                      "' for a job without a student, wanted a job file with `student`");
+  }
+  spec->mutable_student()->set_name(name);
+  if (spec->purpose().has_name()) spec->mutable_purpose()->set_name(name);
+  return absl::OkStatus();
+}
+
 }  // namespace retort::services

@@ -15,6 +15,11 @@ namespace retort::services {
 // `prompts_file` are given, or neither. NotFound, Unavailable: a file cannot be read (which one).
 absl::StatusOr<retort::jobs::v1::JobSpec> LoadJobFile(const std::string& path);
 
+// Gives the job's student another name, in spec.student and, where it stands there, in spec.purpose: a name
+// is one student's for ever, so running a job file again needs a new one. InvalidArgument: the job trains no
+// student.
+absl::Status RenameStudent(const std::string& name, retort::jobs::v1::JobSpec* spec);
+
 }  // namespace retort::services
 
 #endif  // SERVICES_CLI_JOB_FILE_H_

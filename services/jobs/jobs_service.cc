@@ -188,8 +188,9 @@ struct JobsService::Impl {
     auto owner = store->JobOfStudent(student);
     if (!owner.ok()) return owner.status();
     if (*owner == job.name()) return absl::OkStatus();
-    return WithReason(absl::AlreadyExistsError(student + " now belongs to " + *owner), ALREADY_EXISTS,
-                      {{"name", student}, {"job", *owner}});
+    return WithReason(absl::AlreadyExistsError(student + " now belongs to " + *owner +
+                                               "; create the job anew with another name for its student"),
+                      ALREADY_EXISTS, {{"name", student}, {"job", *owner}});
   }
 
   absl::Status ForgetFailures(const std::string& uid) {

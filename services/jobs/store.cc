@@ -237,7 +237,8 @@ absl::StatusOr<v1::Job> JobStore::Create(v1::JobRecord record, const v1::PromptS
       auto other = impl_->Read(*owner);
       if (!other.ok()) return other.status();
       if (!EndedWithoutStudent(other->job().state())) {
-        return WithReason(absl::AlreadyExistsError("spec.student.name: " + student + " belongs to " + *owner),
+        return WithReason(absl::AlreadyExistsError("spec.student.name: " + student + " belongs to " + *owner +
+                                                   ", wanted a name that no other job has"),
                           ALREADY_EXISTS, {{"name", student}, {"job", *owner}});
       }
     }

@@ -66,5 +66,16 @@ TEST(ErrorTextTest, NamesReasonAndWhatToDo) {
   EXPECT_EQ(ErrorText(absl::InternalError("broken")), "error: broken");
 }
 
+TEST(ErrorTextTest, SaysHowToRunAJobFileAgain) {
+  const absl::Status taken = WithReason(
+      absl::AlreadyExistsError("spec.student.name: projects/p/students/s belongs to projects/p/jobs/j"),
+      ALREADY_EXISTS, {{"name", "projects/p/students/s"}, {"job", "projects/p/jobs/j"}});
+  EXPECT_NE(ErrorText(taken).find("retort job create --file FILE --student NAME"), std::string::npos);
+  const absl::Status id = WithReason(absl::AlreadyExistsError("job_id: projects/p/jobs/j exists"),
+                                     ALREADY_EXISTS, {{"name", "projects/p/jobs/j"}});
+  EXPECT_EQ(ErrorText(id).find("--student"), std::string::npos);
+  EXPECT_NE(ErrorText(id).find("--id"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace retort::services

@@ -49,6 +49,26 @@ TEST(LoadJobFileTest, NamesFileLineAndKey) {
   EXPECT_EQ(LoadJobFile(folder + "/lost.yaml").status().code(), absl::StatusCode::kNotFound);
 }
 
+TEST(RenameStudentTest, RenamesWhereverTheNameStands) {
+  auto spec = LoadJobFile(kExamples + "cooking.yaml");
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  ASSERT_TRUE(RenameStudent("kitchen-2", &*spec).ok());
+  EXPECT_EQ(spec->student().name(), "kitchen-2");
+  EXPECT_EQ(spec->purpose().name(), "kitchen-2");
+
+  retort::jobs::v1::JobSpec undeclared;
+  undeclared.mutable_student()->set_name("a");
+  ASSERT_TRUE(RenameStudent("b", &undeclared).ok());
+  EXPECT_FALSE(undeclared.purpose().has_name());  // what was not declared stays undeclared
+}
+
+TEST(RenameStudentTest, RefusesAJobWithoutAStudent) {
+  retort::jobs::v1::JobSpec spec;
+  const absl::Status status = RenameStudent("b", &spec);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(status.message().find("--student: saw 'b'"), std::string::npos) << status;
+}
+
 TEST(ExamplesTest, KitchenJobIsWhatItSays) {
   auto spec = LoadJobFile(kExamples + "cooking.yaml");
   ASSERT_TRUE(spec.ok()) << spec.status();

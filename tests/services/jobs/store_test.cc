@@ -85,7 +85,12 @@ TEST_F(JobStoreTest, RefusesTakenName) {
 
 TEST_F(JobStoreTest, StudentNameBelongsToOneLivingJob) {
   ASSERT_TRUE(Create("one", {}, "Student").ok());
-  EXPECT_EQ(Create("two", {}, "Student").status().code(), absl::StatusCode::kAlreadyExists);
+  const absl::Status taken = Create("two", {}, "Student").status();
+  EXPECT_EQ(taken.code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(
+      taken.message(),
+      "spec.student.name: projects/p/students/Student belongs to projects/p/jobs/one, wanted a name that no "
+      "other job has");
   EXPECT_EQ(*store_->JobOfStudent("projects/p/students/Student"), "projects/p/jobs/one");
   ASSERT_TRUE(SetState("one", v1::Job::STATE_FAILED).ok());
   ASSERT_TRUE(Create("two", {}, "Student").ok());
