@@ -18,7 +18,7 @@ namespace {
 struct ChatArguments {
   std::string folder, teacher, system, once;
   bool with_teacher = false;
-  double temperature = 0, top_p = 1;
+  double temperature = kAskTemperature, top_p = kAskTopP;
   uint64_t seed = 0;
   int max_tokens = 256, threads = 0;
 };
@@ -128,15 +128,17 @@ void AddChatCommand(CLI::App& app, Cli& cli) {
   chat->add_option("folder", a->folder, "Folder of an exported student");
   chat->add_flag("--teacher", a->with_teacher, "Talk to the embedded teacher instead");
   chat->add_option("--gguf", a->teacher, "Another GGUF file for --teacher");
-  chat->add_option("--system", a->system, "System turn");
+  chat->add_option("--system", a->system, "System turn; the model's own default when left out");
   chat->add_option("--once", a->once, "Ask this one question and exit");
-  chat->add_option("--temperature", a->temperature, "0 takes the most likely token")
+  chat->add_option("--temperature", a->temperature,
+                   "0 takes the most likely token every time, which makes small models go in circles")
       ->check(CLI::Range(0.0, 2.0))
       ->capture_default_str();
-  chat->add_option("--top-p", a->top_p, "Nucleus mass, above 0")
+  chat->add_option("--top-p", a->top_p, "Draw from the likeliest tokens that together hold this share")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  chat->add_option("--seed", a->seed, "Seed of the sampler")->capture_default_str();
+  chat->add_option("--seed", a->seed, "Seed of the draw: the same seed gives the same answers")
+      ->capture_default_str();
   chat->add_option("--max-tokens", a->max_tokens, "Of one answer")
       ->check(CLI::Range(1, 2048))
       ->capture_default_str();

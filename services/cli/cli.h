@@ -25,6 +25,12 @@ class App;
 
 namespace retort::services {
 
+// How `teacher ask` and `chat` draw when nothing is said: far enough from the likeliest token that a small
+// model does not repeat itself, near enough that it stays on the subject. Jobs have no default: their file
+// says how they draw.
+inline constexpr double kAskTemperature = 0.7;
+inline constexpr double kAskTopP = 0.9;
+
 struct Cli {
   ConnectionOptions connection;
   std::string project = "default";

@@ -42,7 +42,7 @@ int ListTeachers(const Cli& cli) {
 
 struct AskArguments {
   std::string text, system, teacher = "embedded";
-  double temperature = 0, top_p = 1;
+  double temperature = kAskTemperature, top_p = kAskTopP;
   uint64_t seed = 0;
   int max_tokens = 256;
 };
@@ -92,14 +92,16 @@ void AddTeacherCommands(CLI::App& app, Cli& cli) {
           ->fallthrough();
   ask->add_option("text", arguments->text, "The question")->required();
   ask->add_option("--teacher", arguments->teacher, "Id of the teacher")->capture_default_str();
-  ask->add_option("--system", arguments->system, "System turn");
-  ask->add_option("--temperature", arguments->temperature, "0 takes the most likely token")
+  ask->add_option("--system", arguments->system, "System turn; the model's own default when left out");
+  ask->add_option("--temperature", arguments->temperature,
+                  "0 takes the most likely token every time, which makes small models go in circles")
       ->check(CLI::Range(0.0, 2.0))
       ->capture_default_str();
-  ask->add_option("--top-p", arguments->top_p, "Nucleus mass, above 0")
+  ask->add_option("--top-p", arguments->top_p, "Draw from the likeliest tokens that together hold this share")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  ask->add_option("--seed", arguments->seed, "Seed of the sampler")->capture_default_str();
+  ask->add_option("--seed", arguments->seed, "Seed of the draw: the same seed gives the same answer")
+      ->capture_default_str();
   ask->add_option("--max-tokens", arguments->max_tokens, "Most tokens to generate")
       ->check(CLI::Range(1, 8192))
       ->capture_default_str();
