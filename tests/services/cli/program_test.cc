@@ -55,8 +55,8 @@ TEST(ProgramTest, AskingDrawsUnlessToldOtherwise) {
   for (const std::vector<std::string>& command :
        {std::vector<std::string>{"teacher", "ask", "--help"}, {"chat", "--help"}}) {
     const std::string help = Retort(command).out;
-    for (const char* flag : {"--system", "--temperature FLOAT:FLOAT in [0 - 2] [0.7]",
-                             "--top-p FLOAT:FLOAT in [0 - 1] [0.9]", "--seed", "--max-tokens"}) {
+    for (const char* flag : {"--system", "--temperature FLOAT:FLOAT in [0 - 2]=0.7",
+                             "--top-p FLOAT:FLOAT in [0 - 1]=0.9", "--seed", "--max-tokens"}) {
       EXPECT_NE(help.find(flag), std::string::npos) << flag << "\n" << help;
     }
   }
