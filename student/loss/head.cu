@@ -52,7 +52,7 @@ __device__ inline Entries EntriesOf(const DeviceTargets& targets, std::int64_t t
 // -infinity), what remains is the tail; docs/kernels/tail_bucket_kl.md has the mathematics. The row is read
 // twice and the gradient written once.
 template <typename T>
-__global__ void __launch_bounds__(kThreads, 4)
+__global__ void __launch_bounds__(kThreads, 3)
     HeadLossKernel(float* logits, int vocabulary, DeviceTargets targets, const std::int32_t* rows,
                    float ce_weight, const double* factor, T* d_logits, DeviceTokenLosses losses,
                    float* stored_logits) {
