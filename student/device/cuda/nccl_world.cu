@@ -74,7 +74,6 @@ class Watch {
     std::lock_guard lock(mutex_);
     return reason_;
   }
-  std::chrono::milliseconds patience() const { return patience_; }
 
   void End(const std::string& reason) {
     std::lock_guard lock(mutex_);
