@@ -131,7 +131,7 @@ absl::Status WriteNewFile(const std::string& path, const std::string& bytes) {
   std::ofstream out(path, std::ios::binary | std::ios::trunc);
   out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   out.close();
-  if (!out) return absl::UnavailableError("cannot write " + path);
+  if (!out) return absl::FailedPreconditionError("cannot write " + path);
   return absl::OkStatus();
 }
 
@@ -193,7 +193,7 @@ int PrintVerdict(const Cli& cli, const LogCheck& check) {
               << check.checkpoint.size << " entries\n  root    "
               << retort::ledger::HexEncode(check.checkpoint.root) << "\n";
     }
-    cli.out << "\nChecked\n";
+    if (!check.checked.empty()) cli.out << "\nChecked\n";
     for (const auto& line : check.checked) cli.out << "  - " << Printable(line) << "\n";
     cli.out << "\nNot checked\n";
     for (const auto& line : check.not_checked) cli.out << "  - " << Printable(line) << "\n";

@@ -33,14 +33,14 @@ ReceivedFolder::ReceivedFolder(std::string path, std::string temporary)
 absl::StatusOr<std::unique_ptr<ReceivedFolder>> ReceivedFolder::Create(const std::string& path) {
   fs::path target = fs::path(path).lexically_normal();
   if (!target.has_filename()) target = target.parent_path();
-  std::error_code error;
-  if (fs::exists(fs::symlink_status(target, error))) {
+  std::error_code absent, error;  // not being there is what is hoped for, and no error of what follows
+  if (fs::exists(fs::symlink_status(target, absent))) {
     return absl::AlreadyExistsError(target.string() + " is there already: give another --out, or remove it");
   }
   if (target.has_parent_path()) fs::create_directories(target.parent_path(), error);
   const std::string temporary = target.string() + ".partial-" + std::to_string(getpid());
   if (error || !fs::create_directory(temporary, error)) {
-    return absl::UnavailableError("cannot make " + temporary + ": " + error.message());
+    return absl::FailedPreconditionError("cannot make " + temporary + ": " + error.message());
   }
   return std::unique_ptr<ReceivedFolder>(new ReceivedFolder(target.string(), temporary));
 }
@@ -64,7 +64,7 @@ absl::Status ReceivedFolder::Write(const std::string& prefix, const std::string&
     const fs::path full = fs::path(temporary_) / path;
     fs::create_directories(full.parent_path(), error);
     out_.open(full, std::ios::binary | std::ios::trunc);
-    if (error || !out_) return absl::UnavailableError("cannot write " + full.string());
+    if (error || !out_) return absl::FailedPreconditionError("cannot write " + full.string());
     current_ = path;
   } else if (current_ != path) {
     return absl::InvalidArgumentError("the server began " + path + " before " + current_ + " was complete");
@@ -77,7 +77,8 @@ absl::Status ReceivedFolder::Write(const std::string& prefix, const std::string&
     current_.clear();
   }
   if (!out_)
-    return absl::UnavailableError("cannot write " + path + " into " + temporary_ + ": is the disk full?");
+    return absl::FailedPreconditionError("cannot write " + path + " into " + temporary_ +
+                                         ": is the disk full?");
   return absl::OkStatus();
 }
 
@@ -86,7 +87,8 @@ absl::Status ReceivedFolder::Finish() {
   std::error_code error;
   fs::rename(temporary_, path_, error);
   if (error)
-    return absl::UnavailableError("cannot rename " + temporary_ + " to " + path_ + ": " + error.message());
+    return absl::FailedPreconditionError("cannot rename " + temporary_ + " to " + path_ + ": " +
+                                         error.message());
   finished_ = true;
   return absl::OkStatus();
 }

@@ -23,7 +23,7 @@ class ReceivedFolder {
   static constexpr uint64_t kFilesMax = 2'000'000;
   static constexpr uint64_t kBytesMax = uint64_t{1} << 42;
 
-  // AlreadyExists when `path` is taken (it is never overwritten); Unavailable when its parent cannot be
+  // AlreadyExists when `path` is taken (it is never overwritten); FailedPrecondition when its parent cannot be
   // written.
   static absl::StatusOr<std::unique_ptr<ReceivedFolder>> Create(const std::string& path);
   ~ReceivedFolder();
@@ -31,7 +31,7 @@ class ReceivedFolder {
   ReceivedFolder& operator=(const ReceivedFolder&) = delete;
 
   // The next piece of `file`, under `prefix` (empty, or ending in a slash). InvalidArgument for a bad path or
-  // a file that came before; ResourceExhausted above the limits; Unavailable when the disk refuses.
+  // a file that came before; ResourceExhausted above the limits; FailedPrecondition when the disk refuses.
   absl::Status Write(const std::string& prefix, const std::string& file, std::string_view content, bool last);
 
   // Where the files are until Finish.

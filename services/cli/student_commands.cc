@@ -1,9 +1,14 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "google/protobuf/util/time_util.h"
+#include "ledger/statement.h"
 #include "proto/strict_yaml.h"
 #include "services/cli/cli.h"
 #include "services/cli/evidence_export.h"
@@ -24,7 +29,126 @@ int DownloadStudent(const Cli& cli, const std::string& name, const std::string& 
   return kExitOk;
 }
 
+// A RELEASE entry of the ledger: what is signed about a student.
+struct Release {
+  int64_t entry = 0;
+  google::protobuf::Timestamp time;
+  std::string json;
+  ledger::ReleaseStatement statement;
+};
+
+// In log order. A project whose log does not exist yet has released nothing.
+absl::StatusOr<std::vector<Release>> ReadReleases(const Cli& cli, Client& client) {
+  std::vector<Release> releases;
+  retort::ledger::v1::ListEntriesRequest request;
+  request.set_parent(cli.parent() + "/ledgers/main");
+  request.set_kind(retort::ledger::v1::ENTRY_KIND_RELEASE);
+  request.set_page_size(100);
+  do {
+    auto page = client.Call(client.ledger(), &Client::Ledger::Stub::ListEntries, request);
+    if (absl::IsNotFound(page.status())) return releases;
+    if (!page.ok()) return page.status();
+    for (const auto& entry : page->entries()) {
+      if (entry.statements().empty()) return absl::DataLossError("a RELEASE entry without a statement");
+      const std::string& json = entry.statements(0).statement();
+      auto statement = ledger::ReleaseStatement::Parse(json);
+      if (!statement.ok()) return statement.status();
+      releases.push_back({entry.index(), entry.append_time(), json, *std::move(statement)});
+    }
+    request.set_page_token(page->next_page_token());
+  } while (!request.page_token().empty());
+  return releases;
+}
+
+// Entry and statement, as JSON.
+nlohmann::ordered_json JsonOfRelease(const Release& release) {
+  return {{"entry", release.entry},
+          {"releaseTime", google::protobuf::util::TimeUtil::ToString(release.time)},
+          {"statement", nlohmann::ordered_json::parse(release.json)}};  // parsed once already, so it is JSON
+}
+
+// A decimal of a statement, as jobs show it.
+std::string Rounded(const std::string& decimal, int digits) {
+  return Decimal(std::strtod(decimal.c_str(), nullptr), digits);
+}
+
+int ListStudents(const Cli& cli) {
+  auto client = cli.Connect();
+  if (!client.ok()) return cli.Fail(client.status());
+  auto releases = ReadReleases(cli, **client);
+  if (!releases.ok()) return cli.Fail(releases.status());
+  if (cli.json()) {
+    std::vector<std::string> items;
+    for (const Release& release : *releases) items.push_back(JsonOfRelease(release).dump());
+    cli.out << JsonItems(items);
+    return kExitOk;
+  }
+  Table table({"NAME", "RELEASED", "JOB", "KL", "AGREEMENT", "PERPLEXITY", "ENTRY"}, {3, 4, 5, 6});
+  for (const Release& release : *releases) {
+    std::string kl = "-", agreement = "-", perplexity = "-";
+    for (const auto& measured : release.statement.quality) {
+      if (measured.student != "logits") continue;  // the run that is released
+      kl = Rounded(measured.kl, 3);
+      agreement = Rounded(measured.agreement, 3);
+      perplexity = Rounded(measured.perplexity, 1);
+    }
+    table.Add({release.statement.student, google::protobuf::util::TimeUtil::ToString(release.time),
+               release.statement.job, kl, agreement, perplexity, std::to_string(release.entry)});
+  }
+  table.Print(cli.out);
+  return kExitOk;
+}
+
+int GetReleased(const Cli& cli, const std::string& name) {
+  auto client = cli.Connect();
+  if (!client.ok()) return cli.Fail(client.status());
+  auto releases = ReadReleases(cli, **client);
+  if (!releases.ok()) return cli.Fail(releases.status());
+  const std::string full = cli.FullName("students", name);
+  const auto found = std::find_if(releases->begin(), releases->end(),
+                                  [&](const Release& release) { return release.statement.student == full; });
+  if (found == releases->end()) {
+    return cli.Fail(absl::NotFoundError("there is no folder " + name + " and no released student " + full +
+                                        "; `retort student list` shows those that are there"));
+  }
+  if (cli.json()) {
+    cli.out << JsonOfRelease(*found).dump(2) << "\n";
+    return kExitOk;
+  }
+  const ledger::ReleaseStatement& statement = found->statement;
+  int64_t bytes = 0;
+  for (const auto& file : statement.files) bytes += file.bytes;
+  Table facts({"STUDENT", statement.student});
+  facts.Add({"released", google::protobuf::util::TimeUtil::ToString(found->time)});
+  facts.Add({"job", statement.job});
+  facts.Add({"entry", std::to_string(found->entry)});
+  facts.Add({"checkpoint", statement.checkpoint_digest});
+  facts.Add({"files", std::to_string(statement.files.size()) + ", " + std::to_string(bytes) + " bytes"});
+  for (const auto& duty : statement.obligations)
+    facts.Add({"duty", duty.kind + " " + duty.trigger + ": " + duty.text});
+  facts.Print(cli.out);
+  if (!statement.quality.empty()) {
+    cli.out << "\n";
+    Table quality({"MEASURED", "KL", "AGREEMENT", "PERPLEXITY", "TOKENS"}, {1, 2, 3, 4});
+    for (const auto& q : statement.quality)
+      quality.Add({q.student, Rounded(q.kl, 3), Rounded(q.agreement, 3), Rounded(q.perplexity, 1),
+                   std::to_string(q.tokens)});
+    quality.Print(cli.out);
+  }
+  cli.err << "Fetch its files with: retort " << cli.come_back << "student download " << name
+          << " --out FOLDER" << std::endl;
+  return kExitOk;
+}
+
+// A folder when it is one, or is written like one; otherwise the name of a released student.
+bool IsStudentFolder(const std::string& text) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(text, ignored)) return true;
+  return text.rfind("projects/", 0) != 0 && text.find('/') != std::string::npos;
+}
+
 int GetStudent(const Cli& cli, const std::string& folder) {
+  if (!IsStudentFolder(folder)) return GetReleased(cli, folder);
   auto model = student::StudentModel::Load(folder, {});
   if (!model.ok()) return cli.Fail(model.status());
   if (cli.json()) {
@@ -106,11 +230,16 @@ void AddStudentCommands(CLI::App& app, Cli& cli) {
   download->callback(
       [&cli, name, out] { cli.action = [&cli, name, out] { return DownloadStudent(cli, *name, *out); }; });
 
+  CLI::App* list = student->add_subcommand("list", "List released students, from the ledger")->fallthrough();
+  list->footer("Examples:\n  retort student list\n  retort student list -o json");
+  list->callback([&cli] { cli.action = [&cli] { return ListStudents(cli); }; });
+
   auto folder = std::make_shared<std::string>();
-  CLI::App* get = student->add_subcommand("get", "Describe the student in a folder")->fallthrough();
-  get->add_option("folder", *folder, "Folder of an exported student")->required();
+  CLI::App* get =
+      student->add_subcommand("get", "Describe a released student, or the one in a folder")->fallthrough();
+  get->add_option("student", *folder, "Name of a released student, or folder of an exported one")->required();
   get->footer(
-      "Examples:\n  retort student get out/demo/student\n  retort student get out/demo/student -o json");
+      "Examples:\n  retort student get retort-nano-cooking\n  retort student get out/demo/student -o json");
   get->callback([&cli, folder] { cli.action = [&cli, folder] { return GetStudent(cli, *folder); }; });
 
   auto arguments = std::make_shared<EvalArguments>();
@@ -129,6 +258,9 @@ void AddStudentCommands(CLI::App& app, Cli& cli) {
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   eval->footer(
+      "KL is over the teacher's 32 likeliest tokens and the rest as one; that of a job is over its own "
+      "top_logprobs, so "
+      "the two agree when the job asked for 32.\n\n"
       "Examples:\n  retort student eval out/demo/student --prompts deploy/examples/cooking-prompts.yaml\n"
       "  retort student eval student --prompts mine.yaml --all -o json");
   eval->callback([&cli, arguments] { cli.action = [&cli, arguments] { return Eval(cli, *arguments); }; });

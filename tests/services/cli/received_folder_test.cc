@@ -53,6 +53,25 @@ TEST_F(ReceivedFolderTest, LeavesNothingWhenAbandoned) {
   EXPECT_EQ(Count(), 0u);
 }
 
+// `--out student`, as people type it: no folder is named, so there is none to make first.
+TEST_F(ReceivedFolderTest, TakesANameInTheCurrentFolder) {
+  const fs::path before = fs::current_path();
+  fs::current_path(base_);
+  auto folder = ReceivedFolder::Create("pack");
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  EXPECT_TRUE((*folder)->Write("", "a", "one", true).ok());
+  EXPECT_TRUE((*folder)->Finish().ok());
+  fs::current_path(before);
+  EXPECT_EQ(Read(base_ + "/pack/a"), "one");
+}
+
+TEST_F(ReceivedFolderTest, SaysThatTheDiskRefuses) {
+  std::ofstream(base_ + "/file") << "x";
+  const absl::Status status = ReceivedFolder::Create(base_ + "/file/pack").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_NE(status.message().find("cannot make"), std::string::npos) << status;
+}
+
 TEST_F(ReceivedFolderTest, NeverOverwrites) {
   fs::create_directory(base_ + "/pack");
   EXPECT_EQ(ReceivedFolder::Create(base_ + "/pack").status().code(), absl::StatusCode::kAlreadyExists);
