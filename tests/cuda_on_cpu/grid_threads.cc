@@ -56,15 +56,15 @@ struct Warp {
 
 struct Pool {
   std::mutex lock;
-  std::condition_variable start, finish;
+  std::condition_variable finish;
   std::vector<std::thread> threads;
   const GridLaunch* launch = nullptr;
   uint3 block = {0, 0, 0};
   unsigned count = 0;
   unsigned left = 0;
-  std::uint64_t round = 0;
-  std::atomic<int> arrived = 0;  // threads of the block that are about to run
-  std::atomic<int> starts = 0;   // blocks whose threads all were; threads wait on it
+  // How many blocks a thread was given; it sleeps until there is one more. No lock hands out work: it would
+  // order a thread that begins late after one that has ended, and a race between them would go unseen.
+  std::atomic<int> turns[kThreadsMax] = {};
 
   // The block's barrier.
   std::mutex barrier_lock;
@@ -143,27 +143,12 @@ void Leave() {
 void Work(unsigned mine) {
   Pool& pool = ThePool();
   number = mine;
-  std::uint64_t seen = 0;
+  int seen = 0;
   for (;;) {
-    const GridLaunch* launch = nullptr;
-    {
-      std::unique_lock<std::mutex> hold(pool.lock);
-      pool.start.wait(hold, [&] { return pool.round != seen; });
-      seen = pool.round;
-      if (mine >= pool.count) continue;
-      launch = pool.launch;
-      blockIdx = pool.block;
-    }
-    // All start before any runs: else the lock above would order a thread that began late after one that had
-    // ended, and a race between them would go unseen.
-    const int starts = pool.starts;
-    if (pool.arrived.fetch_add(1) + 1 == static_cast<int>(pool.count)) {
-      pool.arrived = 0;
-      ++pool.starts;
-      WakeAll(&pool.starts);
-    } else {
-      SleepWhile(&pool.starts, starts);
-    }
+    SleepWhile(&pool.turns[mine], seen);
+    seen = pool.turns[mine];
+    const GridLaunch* const launch = pool.launch;
+    blockIdx = pool.block;
     gridDim = launch->grid;
     blockDim = launch->block;
     threadIdx = {mine % blockDim.x, mine / blockDim.x % blockDim.y, mine / blockDim.x / blockDim.y};
@@ -182,12 +167,14 @@ void RunBlock(const GridLaunch& launch, uint3 block) {
   pool.left = pool.count;
   pool.waiting = pool.exited = pool.votes = 0;
   for (unsigned warp = 0; warp * kWarpThreads < pool.count; ++warp) pool.warps[warp].exited = 0;
-  ++pool.round;
   while (pool.threads.size() < pool.count) {
     pool.threads.emplace_back(Work, static_cast<unsigned>(pool.threads.size()));
     pool.threads.back().detach();  // they wait for blocks as long as the process lives
   }
-  pool.start.notify_all();
+  for (unsigned i = 0; i < pool.count; ++i) {
+    ++pool.turns[i];
+    WakeAll(&pool.turns[i]);
+  }
   pool.finish.wait(hold, [&] { return pool.left == 0; });
 }
 
