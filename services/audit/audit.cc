@@ -110,6 +110,13 @@ absl::StatusOr<AuditReport> AuditEvidence(const std::string& folder, std::string
     ++recomputed;
     return absl::OkStatus();
   };
+  std::vector<AttemptEntry> attempts;
+  std::map<uint64_t, std::string> finished_runs;  // by the entry of the finish
+  visitor.training = [&](uint64_t index, const ledger::TrainingStatement& training) {
+    if (!training.is_milestone()) attempts.push_back({index, training.job_uid, training.run, training.usage});
+    if (training.phase == "finish") finished_runs[index] = training.run;
+    return absl::OkStatus();
+  };
   visitor.release = [&](uint64_t index, const ledger::ReleaseStatement& release) {
     releases.emplace_back(index, release);
     return absl::OkStatus();
@@ -121,6 +128,15 @@ absl::StatusOr<AuditReport> AuditEvidence(const std::string& folder, std::string
   report.ledger = *std::move(verified);
   for (auto& [index, release] : releases) {
     if (report.ledger.release_entry == index) report.release = std::move(release);
+  }
+
+  const std::string final_run =
+      report.release ? finished_runs[static_cast<uint64_t>(report.release->training_entry)] : std::string();
+  auto cost = BuildCostReport(std::move(attempts), report.release ? report.release->job_uid : "", final_run);
+  if (cost.ok()) {
+    report.cost = *std::move(cost);
+  } else {
+    AddFinding(report.ledger, "usage entries", std::string(cost.status().message()));
   }
 
   report.ledger.checked.push_back(

@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "ledger/statement.h"
 #include "ledger/verify/evidence.h"
+#include "services/audit/cost_report.h"
 
 namespace retort::services {
 
@@ -37,6 +38,7 @@ struct AuditReport {
   uint64_t samples_allowed = 0, samples_review = 0, samples_denied = 0;
   uint64_t jobs_allowed = 0, jobs_review = 0, jobs_denied = 0;
   std::optional<ledger::ReleaseStatement> release;  // the student in the pack
+  CostReport cost;  // of all training in the log; the final run is the release's
 
   bool verified() const { return ledger.findings.empty(); }
 };

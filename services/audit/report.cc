@@ -77,6 +77,10 @@ std::string AuditText(const AuditReport& report) {
     }
   }
 
+  if (report.cost.everything.attempts > 0) {
+    out << "\nCost of training, as the trainers signed it\n" << CostText(report.cost);
+  }
+
   out << "\nChecked\n";
   for (const auto& checked : l.checked) out << Count(checked.count) << "  " << Line(checked.what) << "\n";
   out << "\nNot checked\n";
@@ -126,6 +130,7 @@ std::string AuditJson(const AuditReport& report) {
     }
     json["student"] = std::move(student);
   }
+  if (report.cost.everything.attempts > 0) json["cost"] = Json::parse(CostJson(report.cost));
   json["checked"] = Json::array();
   for (const auto& checked : l.checked)
     json["checked"].push_back({{"what", checked.what}, {"count", checked.count}});

@@ -56,6 +56,7 @@ struct Cli {
 };
 
 void AddJobCommands(CLI::App& app, Cli& cli);
+void AddCostCommand(CLI::App& app, Cli& cli);
 void AddLedgerCommands(CLI::App& app, Cli& cli);
 void AddPolicyCommands(CLI::App& app, Cli& cli);
 void AddTeacherCommands(CLI::App& app, Cli& cli);

@@ -102,6 +102,7 @@ int main(int argc, char** argv) {
       "--file deploy/examples/cooking.yaml --watch");
 
   AddJobCommands(app, cli);
+  AddCostCommand(app, cli);
   AddLedgerCommands(app, cli);
   AddPolicyCommands(app, cli);
   AddTeacherCommands(app, cli);

@@ -7,7 +7,9 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <initializer_list>
 #include <string_view>
+#include <utility>
 
 namespace retort::services {
 namespace {
@@ -36,12 +38,37 @@ std::string ExtractionDetail(const retort::jobs::v1::Progress& p) {
   return detail;
 }
 
+// Utilisation, power and temperature, and the share of the interval that each phase took.
+void AddReport(const retort::jobs::v1::TrainingReport& report, std::string& detail) {
+  if (report.has_mfu()) AddDetail(detail, "MFU " + Fixed(100 * report.mfu(), 1) + " %");
+  if (report.has_watts()) {
+    AddDetail(detail,
+              Fixed(report.watts(), 0) + (report.energy_source() == "declared" ? " W declared" : " W"));
+  }
+  if (report.has_celsius()) AddDetail(detail, Fixed(report.celsius(), 0) + " C");
+  if (report.seconds() <= 0) return;
+  const auto& phases = report.phases();
+  for (const auto& [name, seconds] :
+       std::initializer_list<std::pair<const char*, double>>{{"fwd", phases.forward()},
+                                                             {"bwd", phases.backward()},
+                                                             {"opt", phases.optimizer()},
+                                                             {"comm", phases.communication()},
+                                                             {"data", phases.data()},
+                                                             {"ckpt", phases.checkpoint()}}) {
+    const double percent = 100 * seconds / report.seconds();
+    if (percent >= 0.5) AddDetail(detail, name + (" " + Fixed(percent, 0)) + " %");
+  }
+}
+
 std::string TrainingDetail(const retort::jobs::v1::Progress& p) {
   std::string detail;
-  if (p.training_seconds() > 0 && p.training_tokens() > 0) {
+  if (p.has_training_report()) {
+    AddDetail(detail, Fixed(p.training_report().tokens_per_second(), 0) + " tok/s");
+  } else if (p.training_seconds() > 0 && p.training_tokens() > 0) {
     AddDetail(detail, Fixed(static_cast<double>(p.training_tokens()) / p.training_seconds(), 0) + " tok/s");
   }
   if (p.loss() > 0) AddDetail(detail, "loss " + Fixed(p.loss(), 3));
+  if (p.has_training_report()) AddReport(p.training_report(), detail);
   return detail;
 }
 

@@ -59,6 +59,30 @@ TEST(FormatProgressTest, RemovesWhatMovesTheCursor) {
   EXPECT_EQ(FormatProgress({"failed", 0, 0, "", 0, "a\x1b[2Jb\nc"}, true, 0), "failed: a [2Jb c");
 }
 
+TEST(ViewOfTest, ShowsWhatTheTrainerMeasures) {
+  Job job;
+  job.set_state(Job::STATE_TRAINING);
+  auto& progress = *job.mutable_progress();
+  progress.set_training_tokens(1000);
+  progress.set_training_seconds(100);
+  progress.set_loss(1.25);
+  EXPECT_EQ(ViewOf(job).detail, "10 tok/s, loss 1.250");
+  auto& report = *progress.mutable_training_report();
+  report.set_seconds(10);
+  report.set_tokens_per_second(640);
+  report.mutable_phases()->set_forward(3);
+  report.mutable_phases()->set_backward(6);
+  report.mutable_phases()->set_optimizer(0.6);
+  report.mutable_phases()->set_data(0.01);
+  EXPECT_EQ(ViewOf(job).detail, "640 tok/s, loss 1.250, fwd 30 %, bwd 60 %, opt 6 %");
+  report.set_mfu(0.415);
+  report.set_watts(65.4);
+  report.set_energy_source("declared");
+  report.set_celsius(61);
+  EXPECT_EQ(ViewOf(job).detail,
+            "640 tok/s, loss 1.250, MFU 41.5 %, 65 W declared, 61 C, fwd 30 %, bwd 60 %, opt 6 %");
+}
+
 TEST(ViewOfTest, ShowsRefusalsAndTokenRate) {
   Job job = Extracting(40);
   job.mutable_progress()->set_teacher_tokens(4000);
