@@ -23,7 +23,7 @@ namespace {
 namespace ops = ::retort::student;  // inside the class its own operators hide the functions of the same names
 
 constexpr std::int64_t kFloat = sizeof(float);
-// Logits of one chunk of the head: 256 MB of fp32.
+// Logits of one chunk of the head, at most: 256 MB of fp32.
 constexpr std::int64_t kHeadLogits = std::int64_t{1} << 26;
 
 std::string Error(cudaError_t error) {
@@ -46,7 +46,7 @@ void Typed(const Values& v, const F& f) {
 
 // Rows of one chunk; a function of the vocabulary alone, since the order of sums depends on it.
 std::int64_t HeadChunk(int vocabulary) {
-  return std::clamp<std::int64_t>(kHeadLogits / vocabulary / 128 * 128, 128, 4096);
+  return std::clamp<std::int64_t>(kHeadLogits / vocabulary / 128 * 128, 128, 1024);
 }
 
 // Parts of one rank: at most three for each layer and two for what lies around the layers; each cuts two leaves.
@@ -512,7 +512,9 @@ class CudaBackend final : public Backend {
  private:
   std::string Name() const { return "cuda:" + std::to_string(ordinal_); }
   void Check(cudaError_t error, const char* what) {
-    if (error != cudaSuccess && failure_.empty()) failure_ = Name() + ": " + what + ": " + Error(error);
+    if (error == cudaSuccess) return;
+    cudaGetLastError();  // kept here; not to be found again by another backend of this process
+    if (failure_.empty()) failure_ = Name() + ": " + what + ": " + Error(error);
   }
   void CheckBlas(cublasStatus_t status, const char* what) {
     if (status == CUBLAS_STATUS_SUCCESS || !failure_.empty()) return;
