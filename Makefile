@@ -29,6 +29,7 @@ ifeq ($(CUDA),on)
 	cmake -S student -B build/kernels -G Ninja -DCMAKE_BUILD_TYPE=Release -DRETORT_CUDA=ON -DRETORT_CUDA_ARCHITECTURES=90 \
 	  -DRETORT_STUDENT_HOST=OFF -DRETORT_TESTS=OFF
 	cmake --build build/kernels -j$(JOBS) --target retort_cuda
+	/usr/bin/python3 student/bench/kernel_report.py build/kernels --check
 endif
 
 # The unit tests of the libraries under AddressSanitizer with UBSan, then under ThreadSanitizer.
