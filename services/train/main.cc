@@ -12,6 +12,9 @@
 
 #include "services/edge/channel.h"
 #include "services/train/account.h"
+#include "services/train/device.h"
+#include "services/train/follow.h"
+#include "services/train/ranks.h"
 #include "services/train/run.h"
 #include "services/train/sensors.h"
 #include "student/formats/atomic_file.h"
@@ -47,10 +50,13 @@ void OnGraceOver(int) {
 
 struct Flags {
   std::string manifest, run_dir, ledger, log_vkey, dataset_entry, key, project, job, job_uid, run, tokenizer;
-  std::string device = "auto";
+  std::string device = "auto", compute;
   std::string metrics_file, currency, price_device_hour, price_kwh, declared_watts;
   services::TlsPaths tls;
   int threads = 0;
+  int data_ranks = 1, expert_ranks = 1;
+  double rank_patience_seconds = 120;
+  std::string jobs;
   unsigned grace_seconds = 15;
   double report_seconds = 10;
   bool settle_usage = false;
@@ -74,8 +80,22 @@ void Declare(CLI::App& app, Flags& flags) {
   app.add_option("--tokenizer", flags.tokenizer, "GGUF file of the tokenizer; default the embedded teacher");
   app.add_option("--threads", flags.threads, "0 means all cores; the result does not depend on it")
       ->check(CLI::Range(0, 4096));
-  app.add_option("--device", flags.device, "auto or cpu; both mean the CPU")
-      ->check(CLI::IsMember({"auto", "cpu"}));
+  app.add_option("--device", flags.device,
+                 "auto, cpu, cuda or cuda:<n>; auto takes the first CUDA device that is there")
+      ->capture_default_str();
+  app.add_option("--compute", flags.compute,
+                 "fp32 or bf16: inputs of matrix products on a CUDA device; default bf16");
+  app.add_option("--data-ranks", flags.data_ranks, "Processes that share the rows of a step out")
+      ->check(CLI::Range(1, student::kRanksMax))
+      ->capture_default_str();
+  app.add_option("--expert-ranks", flags.expert_ranks, "Processes that share the routed experts of each out")
+      ->check(CLI::Range(1, student::kRanksMax))
+      ->capture_default_str();
+  app.add_option("--jobs", flags.jobs,
+                 "host:port of the jobs service, where the ranks meet; default: by name on this machine");
+  app.add_option("--rank-patience", flags.rank_patience_seconds, "Seconds to wait until all ranks have come")
+      ->check(CLI::Range(1.0, 600.0))
+      ->capture_default_str();
   app.add_option("--grace-seconds", flags.grace_seconds,
                  "Longest time from SIGTERM to leaving; 0 means as long as it takes")
       ->check(CLI::Range(0u, 86400u))
@@ -115,7 +135,31 @@ absl::StatusOr<std::unique_ptr<student::Tokenizer>> LoadTokenizer(const Flags& f
   return student::Tokenizer::FromGguf(**file);
 }
 
-absl::Status Main(const Flags& flags, Events& events) {
+// The ranks of the run, or null when there is one process.
+absl::StatusOr<std::unique_ptr<student::World>> Join(const Flags& flags,
+                                                     const student::RankEnvironment& environment,
+                                                     const student::DeviceChoice& device,
+                                                     const RunOptions& run) {
+  RankOptions options;
+  options.layout = {flags.data_ranks, flags.expert_ranks};
+  options.environment = environment;
+  options.device = device;
+  options.job = flags.job;
+  options.job_uid = flags.job_uid;
+  options.join_patience = std::chrono::milliseconds(static_cast<int64_t>(flags.rank_patience_seconds * 1000));
+  auto digest = DigestOfThisProgram();
+  if (!digest.ok()) return digest.status();
+  options.binary_sha256 = *std::move(digest);
+  std::unique_ptr<jobs::v1::JobsService::Stub> jobs;
+  if (!flags.jobs.empty()) {
+    auto channel = services::ConnectTo(flags.jobs, flags.tls);
+    if (!channel.ok()) return channel.status();
+    jobs = jobs::v1::JobsService::NewStub(*channel);
+  }
+  return JoinRanks(options, run.manifest, jobs.get(), run.log);
+}
+
+absl::Status Main(const Flags& flags, const student::RankEnvironment& environment, Events& events) {
   RunOptions options;
   if (flags.log_vkey.empty() && !flags.settle_usage) {
     return absl::InvalidArgumentError("--log-vkey: nothing; wanted the C2SP vkey of the project's log");
@@ -143,7 +187,11 @@ absl::Status Main(const Flags& flags, Events& events) {
   options.log_vkey = flags.log_vkey;
   options.threads = flags.threads;
   options.stop = [] { return stop_requested.load(); };
-  options.log = [](std::string_view line) { std::cerr << "retort-train: " << line << std::endl; };
+  const std::string speaker =
+      environment.world > 1 ? "retort-train[" + std::to_string(environment.rank) + "]: " : "retort-train: ";
+  options.log = [speaker](std::string_view line) {
+    std::cerr << speaker + std::string(line) + "\n" << std::flush;
+  };
 
   options.report_every_seconds = flags.report_seconds;
   options.metrics_file = flags.metrics_file;
@@ -159,14 +207,40 @@ absl::Status Main(const Flags& flags, Events& events) {
   if (flags.settle_usage) return SettleRun(options, *key, client);
   const auto tokenizer = LoadTokenizer(flags);
   if (!tokenizer.ok()) return tokenizer.status();
+  const auto device = OpenTrainingDevice(
+      {.device = flags.device, .compute = flags.compute, .local_rank = environment.local_rank}, options.log);
+  if (!device.ok()) return device.status();
+  options.backend = device->backend.get();
+  const auto world = Join(flags, environment, device->choice, options);
+  if (!world.ok()) return world.status();
+  options.world = world->get();
+  if (options.world != nullptr && flags.threads == 0) {
+    options.threads = std::max(1, student::ThreadPool::DefaultThreads() / environment.world);
+  }
+  if (environment.rank > 0) {
+    const absl::Status status = Follow(options, **tokenizer, client);
+    if (!status.ok() && !absl::IsCancelled(status)) options.world->Abort(std::string(status.message()));
+    return status;
+  }
   SensorOptions sensor_options;
-  sensor_options.threads = flags.threads;
+  sensor_options.threads = options.threads;
+  sensor_options.devices = environment.world;
+  if (options.backend != nullptr) {
+    const student::DeviceDescription& description = options.backend->description();
+    sensor_options.cuda_device = std::to_string(description.ordinal);
+    sensor_options.cuda_name = description.name;
+    sensor_options.cuda_bf16 = description.compute == "bf16";
+  }
   sensor_options.declared_watts = flags.declared_watts;
   const auto sensors = Sensors::Open(sensor_options, options.log);
   if (!sensors.ok()) return sensors.status();
   options.instruments = (*sensors)->instruments();
   options.declared_watts = (*sensors)->declared_watts();
-  return Run(options, **tokenizer, *key, client, events);
+  const absl::Status status = Run(options, **tokenizer, *key, client, events);
+  if (!status.ok() && !absl::IsCancelled(status) && options.world != nullptr) {
+    options.world->Abort(std::string(status.message()));
+  }
+  return status;
 }
 
 }  // namespace
@@ -193,14 +267,17 @@ int main(int argc, char** argv) {
   signal(SIGPIPE,
          SIG_IGN);  // a launcher that went away ends the run by its own signal, not in the middle of a write
 
+  retort::student::RankEnvironment environment;
+  const std::string problem = retort::student::ReadRankEnvironment(getenv, &environment);
   Events events(std::cout);
-  const absl::Status status = Main(flags, events);
+  const absl::Status status =
+      problem.empty() ? Main(flags, environment, events) : absl::InvalidArgumentError(problem);
   if (status.ok()) return kExitOk;
-  if (absl::IsCancelled(status) && stop_requested) {
+  if (absl::IsCancelled(status) && (stop_requested || environment.world > 1)) {
     std::cerr << "retort-train: " << status.message() << std::endl;
     return kExitStopped;
   }
-  events.Error(status);
+  if (environment.rank == 0) events.Error(status);
   std::cerr << "retort-train: " << status << std::endl;
   return kExitError;
 }

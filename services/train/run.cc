@@ -151,8 +151,7 @@ absl::StatusOr<Trained> Train(const RunOptions& options, student::Trainer& train
   Trained trained;
   // A run that was resumed at a milestone may have died before the ledger acknowledged it; appended again, it
   // is the same.
-  bool attested = trainer.CheckpointDue() ||
-                  (trainer.step() % options.manifest.checkpoint_every != 0 && trainer.step() != steps);
+  bool attested = !ResumedAtMilestone(trainer, options.manifest);
   for (;;) {
     if (trainer.CheckpointDue()) {
       auto checkpoint = voice.Save(trainer);
@@ -171,7 +170,9 @@ absl::StatusOr<Trained> Train(const RunOptions& options, student::Trainer& train
       attested = true;
     }
     if (trainer.step() == steps) return trained;
-    if (options.stop()) {
+    const auto stop = trainer.OnAnyRank(options.stop());
+    if (!stop.ok()) return stop.status();
+    if (*stop) {
       auto checkpoint = voice.Save(trainer);
       if (!checkpoint.ok()) return checkpoint.status();
       return absl::CancelledError("stopped at step " + std::to_string(trainer.step()));
@@ -208,6 +209,8 @@ absl::Status RunAttempt(const RunOptions& options, const student::Tokenizer& tok
   trainer_options.threads = options.threads;
   trainer_options.tokenizer = &tokenizer;
   trainer_options.log = options.log;
+  trainer_options.world = options.world;
+  trainer_options.backend = options.backend;
   auto created = student::Trainer::Create(options.manifest, dataset.train, std::move(trainer_options));
   if (!created.ok()) return created.status();
   student::Trainer& trainer = **created;
@@ -222,10 +225,12 @@ absl::Status RunAttempt(const RunOptions& options, const student::Tokenizer& tok
     if (auto s = Measure(options, "untrained", trainer.EvaluateUntrained(*held_out), events); !s.ok())
       return s;
   }
+  if (auto s = attempt.Record(); !s.ok()) return s;
   Milestones milestones(options, key, client);
   Voice voice(options, trainer.config(), attempt, events);
   auto done = Train(options, trainer, milestones, voice);
   if (!done.ok()) return done.status();
+  if (auto s = attempt.Record(); !s.ok()) return s;
   if (auto s = Measure(options, options.manifest.run, trainer.Evaluate(*held_out), events); !s.ok()) return s;
   if (auto s = trainer.Export(StudentDir(options), tokenizer); !s.ok()) return s;
   trained = *std::move(done);
@@ -233,6 +238,11 @@ absl::Status RunAttempt(const RunOptions& options, const student::Tokenizer& tok
 }
 
 }  // namespace
+
+bool ResumedAtMilestone(const student::Trainer& trainer, const student::TrainingManifest& manifest) {
+  return !trainer.CheckpointDue() &&
+         (trainer.step() % manifest.checkpoint_every == 0 || trainer.step() == manifest.steps);
+}
 
 std::string MilestoneRequestId(std::string_view job_uid, std::string_view run, std::string_view phase,
                                int64_t step) {
@@ -263,6 +273,9 @@ absl::Status Run(const RunOptions& options, const student::Tokenizer& tokenizer,
   Trained trained;
   const absl::Status status =
       RunAttempt(options, tokenizer, key, *std::move(dataset), client, attempt, events, trained);
+  if (!status.ok() && !absl::IsCancelled(status) && options.world != nullptr) {
+    options.world->Abort(std::string(status.message()));  // the others need not wait for the accounting
+  }
   absl::Status accounted = attempt.End(status.ok()                 ? "finished"
                                        : absl::IsCancelled(status) ? "stopped"
                                                                    : "failed");

@@ -16,6 +16,7 @@
 #include "services/train/report.h"
 #include "student/tokenizer/tokenizer.h"
 #include "student/training/manifest.h"
+#include "student/training/trainer.h"
 
 namespace retort::train {
 
@@ -26,13 +27,15 @@ struct RunOptions {
   std::string log_vkey;
   uint64_t dataset_entry = 0;
   int threads = 0;
+  student::World* world = nullptr;  // the ranks of the run (ranks.h), this one being rank 0; null: alone
+  student::Backend* backend = nullptr;  // where to train (device.h); null: this processor
   Instruments instruments = PlainInstruments();
   Prices prices;
   std::string
       declared_watts;  // of one device, canonical decimal; given when instruments.energy is the declared one
   double report_every_seconds = 10;
-  std::string metrics_file;                   // empty: none (metrics_file.h)
-  std::function<bool()> stop;                 // asked between steps; true: checkpoint and return Cancelled
+  std::string metrics_file;    // empty: none (metrics_file.h)
+  std::function<bool()> stop;  // asked between steps; true on any rank: checkpoint and return Cancelled
   std::function<void(std::string_view)> log;  // lines for people
 };
 
@@ -40,6 +43,10 @@ struct RunOptions {
 // step)).
 std::string MilestoneRequestId(std::string_view job_uid, std::string_view run, std::string_view phase,
                                int64_t step);
+
+// Whether the state that a trainer resumed at is a milestone that is already saved: it may not be in the
+// ledger yet.
+bool ResumedAtMilestone(const student::Trainer& trainer, const student::TrainingManifest& manifest);
 
 // Runs to the end. Milestones are in the ledger before the run goes past them: `start` before the first step,
 // each checkpoint after it is on disk, `finish` before the student is measured and written to
