@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "ledger/fixed_decimal.h"
 #include "proto/strict_yaml.h"
 #include "services/edge/resource_name.h"
 #include "services/edge/status.h"
@@ -22,6 +23,23 @@ absl::Status CheckUse(std::string_view field, const std::string& value, bool use
         "nothing: only the role " + std::string(used_by) + " uses it, and it is not hosted here");
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckTrainingCosts(const server::v1::TrainingCosts& costs) {
+  for (const auto& [field, value] : {std::pair{"price_device_hour", costs.price_device_hour()},
+                                     {"price_kwh", costs.price_kwh()},
+                                     {"declared_watts", costs.declared_watts()}}) {
+    if (value.empty() || ledger::FixedDecimal::Parse(value).ok()) continue;
+    return InvalidField(std::string("training_costs.") + field, value,
+                        "a decimal number like \"0.30\", with at most nine digits after the point");
+  }
+  const bool priced = !costs.price_device_hour().empty() || !costs.price_kwh().empty();
+  const bool letters =
+      costs.currency().size() == 3 && std::all_of(costs.currency().begin(), costs.currency().end(),
+                                                  [](char c) { return c >= 'A' && c <= 'Z'; });
+  if (priced ? letters : costs.currency().empty()) return absl::OkStatus();
+  return InvalidField("training_costs.currency", costs.currency(),
+                      "three capital letters, together with a price");
 }
 
 absl::Status CheckTeacher(const server::v1::TeacherConfig& teacher, std::set<std::string>& ids) {
@@ -125,6 +143,11 @@ absl::Status ValidateServerConfig(const ServerConfig& config, const std::set<std
   if (!jobs && !config.trainer_program().empty()) {
     return InvalidField("trainer_program", config.trainer_program(), "nothing: only the role jobs uses it");
   }
+  if (!jobs && (config.has_training_costs() || !config.metrics_dir().empty())) {
+    return InvalidField(config.has_training_costs() ? "training_costs" : "metrics_dir", config.metrics_dir(),
+                        "nothing: only the role jobs uses it");
+  }
+  if (auto s = CheckTrainingCosts(config.training_costs()); !s.ok()) return s;
   if (teacher == (config.teachers_size() == 0)) {
     return InvalidField(
         "teachers", std::to_string(config.teachers_size()),

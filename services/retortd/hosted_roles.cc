@@ -147,6 +147,10 @@ absl::Status HostedRoles::Impl::OpenJobs(const ServerConfig& config, const std::
   options.trainer.ledger_address = ledger_address;
   options.trainer.jobs_address = config.listen();
   options.trainer.tls = tls;
+  const auto& costs = config.training_costs();
+  options.trainer.costs = {costs.currency(), costs.price_device_hour(), costs.price_kwh(),
+                           costs.declared_watts()};
+  options.trainer.metrics_dir = config.metrics_dir();
   if (auto s = FillTokenizer(options.trainer); !s.ok()) return s;
   auto opened = jobs::JobsService::Open(std::move(options));
   if (!opened.ok()) return opened.status();

@@ -145,6 +145,51 @@ TEST(AuditTextTest, NothingInAPackMovesTheCursor) {
   EXPECT_EQ(text.rfind("FAILED: ?[2Jentry?0: x?y\n", 0), 0u) << text;
 }
 
+ledger::TrainingUsage Usage(int64_t attempt, const char* outcome) {
+  ledger::TrainingUsage usage;
+  usage.attempt = attempt;
+  usage.outcome = outcome;
+  usage.last_step = 10;
+  usage.begun_time = usage.ended_time = "2026-01-02T03:04:05.000006Z";
+  usage.device = "cpu";
+  usage.device_seconds = "3600";
+  usage.energy_source = "none";
+  usage.currency = "EUR";
+  usage.price_device_hour = "2.5";
+  EXPECT_TRUE(ledger::FillCosts(usage).ok());
+  return usage;
+}
+
+TEST(AuditTextTest, AddsUpWhatTrainingCost) {
+  PackBuilder builder = HonestPack();
+  EXPECT_EQ(AuditText(Audit(builder.Write("no_cost"), builder.log_vkey())).find("Cost of training"),
+            std::string::npos);
+  builder.AddAttempt(Usage(1, "lost"));
+  builder.AddAttempt(Usage(2, "failed"));
+  const AuditReport report = Audit(builder.Write("cost"), builder.log_vkey());
+  EXPECT_EQ(report.ledger.Verdict(), "VERIFIED");
+  EXPECT_EQ(report.cost.everything.attempts, 2);
+  EXPECT_EQ(report.cost.everything.total.at("EUR").ToString(), "5");
+  EXPECT_FALSE(report.cost.has_final);  // no student was released
+  const std::string text = AuditText(report);
+  EXPECT_NE(text.find("Cost of training"), std::string::npos) << text;
+  EXPECT_NE(text.find("EUR 5.0000"), std::string::npos) << text;
+  EXPECT_NE(text.find("not measured"), std::string::npos) << text;
+  const auto json = nlohmann::json::parse(AuditJson(report));
+  EXPECT_EQ(json["cost"]["everything"]["cost"]["EUR"], "5");
+}
+
+TEST(AuditEvidenceTest, FindsACostThatDoesNotAddUp) {
+  PackBuilder builder = HonestPack();
+  ledger::TrainingUsage usage = Usage(1, "finished");
+  usage.device_cost = "0.01";
+  builder.AddAttempt(usage);
+  const AuditReport report = Audit(builder.Write("wrong_cost"), builder.log_vkey());
+  EXPECT_NE(report.ledger.Verdict().find("training.usage.device_cost is \"0.01\"; wanted \"2.5\""),
+            std::string::npos)
+      << report.ledger.Verdict();
+}
+
 TEST(AuditJsonTest, HasTheSameFacts) {
   const PackBuilder builder = HonestPack();
   const auto json = nlohmann::json::parse(AuditJson(Audit(builder.Write("json"), builder.log_vkey())));

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "ledger/checkpoint.h"
+#include "ledger/dataset_manifest.h"
 #include "ledger/hex.h"
 #include "ledger/merkle.h"
 #include "ledger/tile.h"
@@ -65,7 +66,11 @@ rules:
     effect: review
 )";
 
-PackBuilder::PackBuilder() : log_(Key(kOrigin)), teacher_(Key("test/teacher")), policy_(Key("test/policy")) {
+PackBuilder::PackBuilder()
+    : log_(Key(kOrigin)),
+      teacher_(Key("test/teacher")),
+      policy_(Key("test/policy")),
+      trainer_(Key("test/trainer")) {
   AddKey("teacher", teacher_);
   AddKey("policy", policy_);
 }
@@ -164,6 +169,32 @@ void PackBuilder::AddJobDecision(const ChangeDecision& change) {
   if (change) change(*decision);
   AddEntry(ledger::EntryKind::kDecision,
            {SignStatement(policy_, ledger::StatementType::kDecision, decision->ToJson())});
+}
+
+void PackBuilder::AddAttempt(const ledger::TrainingUsage& usage) {
+  if (dataset_entry_ < 0) {
+    AddKey("trainer", trainer_);
+    dataset_entry_ = static_cast<int64_t>(leaves_.size());
+    const std::string manifest = ledger::DatasetManifest{}.ToJson();
+    attachments_[Sha(manifest)] = manifest;
+    const ledger::DatasetStatement dataset{
+        kProject, Uuid("dataset"), "projects/demo/datasets/d", kJob, Uuid("job"), Sha(manifest), 0, 0, 0};
+    AddEntry(ledger::EntryKind::kDataset,
+             {SignStatement(log_, ledger::StatementType::kDataset, dataset.ToJson())});
+    attachments_[Sha("{}")] = "{}";
+  }
+  ledger::TrainingStatement statement;
+  statement.project = kProject;
+  statement.request_id = Uuid("attempt " + std::to_string(usage.attempt));
+  statement.job = kJob;
+  statement.job_uid = Uuid("job");
+  statement.run = "logits";
+  statement.phase = "usage";
+  statement.dataset_entry = dataset_entry_;
+  statement.manifest_sha256 = Sha("{}");
+  statement.usage = usage;
+  AddEntry(ledger::EntryKind::kTraining,
+           {SignStatement(trainer_, ledger::StatementType::kTraining, statement.ToJson())});
 }
 
 std::string PackBuilder::Write(const std::string& name) const {

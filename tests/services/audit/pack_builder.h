@@ -33,6 +33,10 @@ class PackBuilder {
                  const ChangeDecision& change = nullptr);
   void AddJobDecision(const ChangeDecision& change = nullptr);
 
+  // What an attempt at the run "logits" used; the first call adds the trainer's key and a dataset without
+  // samples.
+  void AddAttempt(const ledger::TrainingUsage& usage);
+
   // Writes the pack to a new folder under the test's folder and returns it.
   std::string Write(const std::string& name) const;
 
@@ -46,7 +50,8 @@ class PackBuilder {
   void AddEntry(ledger::EntryKind kind, std::vector<ledger::SignedStatement> statements);
   void AddKey(const std::string& role, const ledger::SigningKey& key);
 
-  ledger::SigningKey log_, teacher_, policy_;
+  ledger::SigningKey log_, teacher_, policy_, trainer_;
+  int64_t dataset_entry_ = -1;
   policy::PackSet packs_;
   std::vector<std::string> leaves_;
   std::map<std::string, std::string> attachments_;

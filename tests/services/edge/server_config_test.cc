@@ -43,6 +43,34 @@ TEST(ServerConfigTest, RefusesASettingThatNothingUses) {
   EXPECT_NE(status.message().find("trainer_program"), std::string::npos) << status;
 }
 
+TEST(ServerConfigTest, ChecksWhatTrainingCosts) {
+  const std::string base = R"(deployment: retort.example
+listen: 127.0.0.1:7443
+data_dir: d
+tls: {certificate: a, private_key: b, authorities: c}
+keys: {jobs: j, trainer: t}
+peers: {teacher: "t:1", policy: "p:1", ledger: "l:1"}
+)";
+  EXPECT_EQ(Load(base + "metrics_dir: /m\ntraining_costs: {currency: EUR, price_device_hour: \"2.50\"}\n", {"jobs"}),
+            absl::OkStatus());
+  EXPECT_EQ(Load(base + "training_costs: {declared_watts: \"65\"}\n", {"jobs"}), absl::OkStatus());
+  const std::pair<const char*, const char*> bad[] = {
+      {"{price_kwh: \"0.30\"}", "training_costs.currency"},
+      {"{currency: EUR}", "training_costs.currency"},
+      {"{currency: euro, price_kwh: \"1\"}", "training_costs.currency"},
+      {"{currency: EUR, price_kwh: \"-1\"}", "training_costs.price_kwh"},
+      {"{currency: EUR, price_device_hour: \"1e3\"}", "training_costs.price_device_hour"},
+      {"{declared_watts: \"0.0000000001\"}", "training_costs.declared_watts"},
+  };
+  for (const auto& [costs, field] : bad) {
+    const absl::Status status = Load(base + "training_costs: " + costs + "\n", {"jobs"});
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << costs;
+    EXPECT_NE(status.message().find(field), std::string::npos) << status;
+  }
+  const absl::Status unused = Load(std::string(kPolicyOnly) + "metrics_dir: /m\n", {"policy"});
+  EXPECT_NE(unused.message().find("metrics_dir"), std::string::npos) << unused;
+}
+
 TEST(ServerConfigTest, RefusesUnknownKeysWithTheirLine) {
   const absl::Status status = Load(std::string(kPolicyOnly) + "pakcs_dir: x\n", {"policy"});
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);

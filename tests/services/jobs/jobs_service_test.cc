@@ -1,5 +1,7 @@
 #include "services/jobs/jobs_service.h"
 
+#include <fstream>
+
 #include "ledger/digest.h"
 #include "ledger/hex.h"
 #include "ledger/statement.h"
@@ -393,6 +395,70 @@ TEST_F(JobsServiceTest, RefusalOfTheTrainerIsFinal) {
   ASSERT_TRUE(Create(ExampleRequest()).ok());
   EXPECT_EQ(Await().state_reason(), "TRAINING_FAILED");
   EXPECT_EQ(std::filesystem::file_size(folder_.path() / "launches"), 2u);  // one line
+}
+
+TEST_F(JobsServiceTest, ShowsTheTrainersReport) {
+  trainer_ = folder_.Script(
+      "trainer",
+      std::string(kFakeTrainer) +
+          R"sh(echo '{"event":"report","step":2,"steps":4,"loss":2.5,"tokens":256,"seconds":0.5,"tokens_per_second":512,"phases":{"data":0.01,"forward":0.125,"backward":0.25,"optimizer":0.0625,"communication":0,"checkpoint":0},"flops_per_second":1e9,"mfu":0.25,"expert_load":[1.5],"resident_bytes":1000000,"energy_source":"declared","watts":65}'
+)sh");
+  ASSERT_TRUE(Create(ExampleRequest()).ok());
+  const v1::Job job = Await();
+  ASSERT_EQ(job.state(), v1::Job::STATE_SUCCEEDED) << job.state_message();
+  const v1::TrainingReport& report = job.progress().training_report();
+  EXPECT_EQ(report.tokens_per_second(), 512);
+  EXPECT_EQ(report.phases().forward(), 0.125);
+  EXPECT_EQ(report.mfu(), 0.25);
+  EXPECT_EQ(report.expert_load_size(), 1);
+  EXPECT_EQ(report.watts(), 65);
+  EXPECT_EQ(report.energy_source(), "declared");
+  EXPECT_FALSE(report.has_celsius());
+  EXPECT_FALSE(report.has_peak_flops_per_second());
+}
+
+// A trainer that leaves a record of what it used and ends as `end` says; asked to settle, it says so in a
+// file.
+std::string SettlingTrainer(const std::string& settled, const std::string& end) {
+  return "if [ \"$1\" = --settle-usage ]; then echo \"$@\" >> '" + settled + "'; exit 0; fi\n" +
+         "while [ $# -gt 0 ]; do case \"$1\" in --run-dir) mkdir -p \"$2/usage\";; esac; shift 2; done\n" +
+         end;
+}
+
+TEST_F(JobsServiceTest, AccountsForTrainingBeforeTheJobFails) {
+  const std::string settled = (folder_.path() / "settled").string();
+  trainer_ = folder_.Script(
+      "trainer",
+      SettlingTrainer(settled,
+                      "echo '{\"event\":\"error\",\"code\":\"DATA_LOSS\",\"message\":\"x\"}'\nexit 1\n"));
+  ASSERT_TRUE(Create(ExampleRequest()).ok());
+  EXPECT_EQ(Await().state(), v1::Job::STATE_FAILED);
+  std::ifstream in(settled);
+  std::string arguments, more;
+  ASSERT_TRUE(std::getline(in, arguments));
+  EXPECT_FALSE(std::getline(in, more));
+  for (const char* flag :
+       {"--run-dir", "--dataset-entry", "--key trainer.key", "--job projects/p/jobs/example"}) {
+    EXPECT_NE(arguments.find(flag), std::string::npos) << arguments;
+  }
+}
+
+TEST_F(JobsServiceTest, AccountsForTrainingBeforeTheJobIsCancelled) {
+  const std::string settled = (folder_.path() / "settled").string();
+  trainer_ = folder_.Script(
+      "trainer",
+      SettlingTrainer(
+          settled,
+          "trap 'exit 3' TERM\n"
+          "echo '{\"event\":\"started\",\"parameters\":1,\"active_parameters\":1,\"resumed_step\":0}'\n"
+          "while :; do sleep 0.01; done\n"));
+  ASSERT_TRUE(Create(ExampleRequest()).ok());
+  Await([](const v1::Job& job) { return job.progress().student_parameters() == 1; });
+  v1::CancelJobRequest cancel;
+  cancel.set_name("projects/p/jobs/example");
+  ASSERT_TRUE(Call(&v1::JobsService::StubInterface::CancelJob, cancel).ok());
+  EXPECT_EQ(Await().state(), v1::Job::STATE_CANCELLED);
+  EXPECT_TRUE(std::filesystem::exists(settled));
 }
 
 TEST_F(JobsServiceTest, RepeatedCreateReturnsTheFirstAnswer) {
