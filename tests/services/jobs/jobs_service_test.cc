@@ -12,7 +12,7 @@ namespace {
 
 using grpc::StatusCode;
 
-constexpr char kUuid[] = "6f1d7a6e-3b1c-4b8e-9a52-0c6a3f1c9d10";
+constexpr char kRequestId[] = "6f1d7a6e-3b1c-4b8e-9a52-0c6a3f1c9d10";
 
 class JobsServiceTest : public JobsServiceFixture {
  protected:
@@ -463,7 +463,7 @@ TEST_F(JobsServiceTest, AccountsForTrainingBeforeTheJobIsCancelled) {
 
 TEST_F(JobsServiceTest, RepeatedCreateReturnsTheFirstAnswer) {
   v1::CreateJobRequest request = ExampleRequest("");
-  request.set_request_id(kUuid);
+  request.set_request_id(kRequestId);
   const auto first = Create(request);
   ASSERT_TRUE(first.ok()) << first.status();
   const auto again = Create(request);

@@ -8,13 +8,13 @@
 namespace retort::services {
 namespace {
 
-constexpr char kUid[] = "6f9619ff-8b86-4011-b42d-00c04fc964ff";
+constexpr char kJobUid[] = "6f9619ff-8b86-4011-b42d-00c04fc964ff";
 
 teacher::v1::ExtractRequest GoodRequest() {
   teacher::v1::ExtractRequest request;
   request.set_teacher("projects/demo/teachers/embedded");
   request.mutable_key()->set_job("projects/demo/jobs/j1");
-  request.mutable_key()->set_job_uid(kUid);
+  request.mutable_key()->set_job_uid(kJobUid);
   request.mutable_key()->set_prompt_id("p-1");
   request.mutable_key()->set_index(7);
   request.mutable_key()->set_attempt(2);
@@ -36,7 +36,7 @@ TEST(ValidateExtractTest, TakesARequestApart) {
   ASSERT_TRUE(call.ok()) << call.status();
   EXPECT_EQ(call->project, "projects/demo");
   EXPECT_EQ(call->teacher_id, "embedded");
-  EXPECT_EQ(call->request_id, ledger::SampleRequestId(kUid, 7, 2));
+  EXPECT_EQ(call->request_id, ledger::SampleRequestId(kJobUid, 7, 2));
   EXPECT_EQ(call->question.request_id, call->request_id);
   ASSERT_EQ(call->question.messages.size(), 1u);
   EXPECT_EQ(call->question.messages[0].content, "TOPSECRET prompt");
