@@ -167,6 +167,7 @@ class CudaBackend final : public Backend {
 
   // Empty, or why the device cannot be used.
   std::string Open() {
+    cudaGetLastError();  // what another user of the runtime in this process has left is not this backend's
     cudaDeviceProp properties{};
     std::size_t free = 0, total = 0;
     cudaError_t error = cudaSetDevice(ordinal_);
