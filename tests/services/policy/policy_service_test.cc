@@ -169,7 +169,7 @@ TEST_F(PolicyServiceTest, RefusesACompetitorAtPreflight) {
   const ledger::DecisionStatement s = Checked();
   EXPECT_EQ(s.effect, "deny");
   EXPECT_EQ(s.rules.at(0).rule, "no-competing-models");
-  EXPECT_EQ(s.rules.at(0).clause, "section 3.3");
+  EXPECT_EQ(s.rules.at(0).clause, "section 3.3(e)");
 }
 
 TEST_F(PolicyServiceTest, RefusesWrongJobRequests) {
