@@ -16,13 +16,15 @@ absl::StatusOr<TrainingDevice> OpenTrainingDevice(const DeviceRequest& request,
   TrainingDevice device;
   student::DeviceChoice& choice = device.choice;
   choice = student::ChooseDevice(request.device, library);
-  if (choice.ok && choice.device != "cpu" && request.local_rank > 0 && request.device.find(':') == std::string::npos) {
+  if (choice.ok && choice.device != "cpu" && request.local_rank > 0 &&
+      request.device.find(':') == std::string::npos) {
     choice = student::ChooseDevice(absl::StrCat("cuda:", request.local_rank), library);
   }
   if (!choice.ok) {
     const bool unknown = choice.reason.find("wanted auto") != std::string::npos;
     return unknown ? absl::InvalidArgumentError(choice.reason)
-                   : absl::FailedPreconditionError(absl::StrCat("--device=", request.device, ": ", choice.reason));
+                   : absl::FailedPreconditionError(
+                         absl::StrCat("--device=", request.device, ": ", choice.reason));
   }
   if (log) log(choice.reason);
   if (choice.device == "cpu") {

@@ -26,8 +26,8 @@ struct TrainingDevice {
 };
 
 // Chooses and opens. Says through `log` what was taken and
-// why. InvalidArgument: a name or a compute type that there is not, or bf16 on the CPU. FailedPrecondition: CUDA
-// was asked for and cannot be had, with the driver's reason.
+// why. InvalidArgument: a name or a compute type that there is not, or bf16 on the CPU. FailedPrecondition:
+// CUDA was asked for and cannot be had, with the driver's reason.
 absl::StatusOr<TrainingDevice> OpenTrainingDevice(const DeviceRequest& request,
                                                   const std::function<void(std::string_view)>& log);
 

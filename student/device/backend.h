@@ -1,19 +1,21 @@
 // The seam between the student and the device that computes it: memory, copies, events and the operators by
-// their names. Two implementations: `cpu` (cpu_backend.h, linked in, wraps student/ops and keeps its bits) and
-// `cuda` (libretort_cuda.so, loaded by device.h; one stream, kernels and cuBLAS). student/model composes the
-// training step once, over this class. The contracts of the operators are those of student/ops, student/loss
-// and student/optimizer; here is said only what differs.
+// their names. Two implementations: `cpu` (cpu_backend.h, linked in, wraps student/ops and keeps its bits)
+// and `cuda` (libretort_cuda.so, loaded by device.h; one stream, kernels and cuBLAS). student/model composes
+// the training step once, over this class. The contracts of the operators are those of student/ops,
+// student/loss and student/optimizer; here is said only what differs.
 //
-// Memory: every pointer in an operator's arguments is the backend's memory unless named `host`; the host reads
-// none of it. It is handed out by Allocate and planned once per run (student/model/memory_plan.h). Offsets are
-// the caller's arithmetic. Spans and structs themselves are on the host and are read before a call returns.
+// Memory: every pointer in an operator's arguments is the backend's memory unless named `host`; the host
+// reads none of it. It is handed out by Allocate and planned once per run (student/model/memory_plan.h).
+// Offsets are the caller's arithmetic. Spans and structs themselves are on the host and are read before a
+// call returns.
 //
 // Order: operators are queued on one stream and run in the order of the calls; on the CPU each is done when
 // the call returns. Only ReadOffsets and Finish wait for the device.
 //
 // Errors: an operator returns nothing. The first failure of the device (out of memory, a launch refused, a
-// device that fell off the bus) is kept; from then on operators do nothing, ReadOffsets answers with zeros, and
-// Finish and failure() say what it was. Nothing throws. Preconditions are asserted where the host can see them.
+// device that fell off the bus) is kept; from then on operators do nothing, ReadOffsets answers with zeros,
+// and Finish and failure() say what it was. Nothing throws. Preconditions are asserted where the host can see
+// them.
 //
 // Repeatable: the same bits for the same device, build, compute type and shapes; no float atomics anywhere.
 // Threads: one caller at a time.
@@ -52,7 +54,7 @@ struct Values {
 
   Values() = default;
   Values(void* d, Element e) : data(d), element(e) {}
-  Values(float* d) : data(d) {}                           // NOLINT: a float* is Values of fp32
+  Values(float* d) : data(d) {}                            // NOLINT: a float* is Values of fp32
   Values(const float* d) : data(const_cast<float*>(d)) {}  // NOLINT: operators say what they write
   float* f32() const {
     assert(element == Element::kF32);
@@ -64,12 +66,12 @@ struct Values {
 };
 
 struct DeviceDescription {
-  std::string kind;                 // "cpu" or "cuda"
-  std::string name;                 // for people: "avx512", "NVIDIA H100 80GB HBM3"
-  std::string compute;              // "fp32" or "bf16": inputs of matrix products; sums are fp32 in both
-  int ordinal = 0;                  // of the device among those that the driver shows; 0 for the CPU
-  std::int64_t memory_bytes = 0;    // of the device; 0 on the CPU, where nothing is limited here
-  std::int64_t free_bytes = 0;      // when the backend was made
+  std::string kind;               // "cpu" or "cuda"
+  std::string name;               // for people: "avx512", "NVIDIA H100 80GB HBM3"
+  std::string compute;            // "fp32" or "bf16": inputs of matrix products; sums are fp32 in both
+  int ordinal = 0;                // of the device among those that the driver shows; 0 for the CPU
+  std::int64_t memory_bytes = 0;  // of the device; 0 on the CPU, where nothing is limited here
+  std::int64_t free_bytes = 0;    // when the backend was made
 };
 
 // The largest sizes that a backend's working memory is made for.
@@ -138,13 +140,13 @@ struct ExpertProduct {
 };
 // Slots of the experts; slot_tokens is read only for operands by token.
 struct ExpertSlots {
-  std::span<const std::int32_t> host_offsets;   // [E + 1]
-  const std::int32_t* slot_tokens = nullptr;    // [slots]
+  std::span<const std::int32_t> host_offsets;  // [E + 1]
+  const std::int32_t* slot_tokens = nullptr;   // [slots]
 };
 
 // A batch in the backend's memory, and where it came from.
 struct BatchTables {
-  const PackedBatch* host = nullptr;  // outlives the pass
+  const PackedBatch* host = nullptr;              // outlives the pass
   std::span<const AttentionSpan> host_documents;  // one span per document, queries == keys; outlives the pass
   std::int64_t positions = 0, rows = 0;
   const std::int32_t* tokens = nullptr;           // [T]
@@ -156,8 +158,8 @@ struct BatchTables {
   const std::int32_t* teacher_ids = nullptr;
   const float* teacher_logprobs = nullptr;
   const float* teacher_tail_logprobs = nullptr;
-  const std::int32_t* loss_rows = nullptr;        // [rows]: positions with weight != 0, rising
-  std::span<const std::int32_t> host_loss_rows;   // the same; outlives the pass
+  const std::int32_t* loss_rows = nullptr;       // [rows]: positions with weight != 0, rising
+  std::span<const std::int32_t> host_loss_rows;  // the same; outlives the pass
 };
 
 struct RopeTables {
@@ -211,7 +213,8 @@ class Backend {
   // Type of activations and of the copy of the weights that matrix products read.
   virtual Element activation() const = 0;
 
-  // Memory. 256-byte aligned, contents undefined. Null when it does not fit; failure() then gives the numbers.
+  // Memory. 256-byte aligned, contents undefined. Null when it does not fit; failure() then gives the
+  // numbers.
   virtual void* Allocate(std::int64_t bytes) = 0;
   virtual void Free(void* memory) = 0;
   // Bytes of working memory that the operators need for a model and limits, and making it, once before the
@@ -269,8 +272,8 @@ class Backend {
   // Fills scores, chosen, weights, and sorts: offsets, slot_tokens, slot_weights, token_slots.
   virtual void Route(const RouterShape& shape, const float* logits, const float* bias, std::int64_t tokens,
                      const Routing& routing) = 0;
-  // Waits until the offsets are on the host: the one wait inside a step, since the grouped products take their
-  // sizes from host memory (docs/decisions/0005-one-wait-per-routed-layer.md).
+  // Waits until the offsets are on the host: the one wait inside a step, since the grouped products take
+  // their sizes from host memory (docs/decisions/0005-one-wait-per-routed-layer.md).
   virtual void ReadOffsets(const std::int32_t* offsets, std::span<std::int32_t> host) = 0;
   // d_slot_weights [slots] is the gradient of the slots' weights; d_logits [T, E] is overwritten.
   virtual void RouteBackward(const RouterShape& shape, const Routing& routing, const float* d_slot_weights,
@@ -290,8 +293,8 @@ class Backend {
   virtual void StepAdamW(const AdamWOptions& options, const OptimizerTensors& tensors, double norm,
                          double learning_rate, std::int64_t steps_taken) = 0;
   // The same for one rank of several (student/parallel/shard_plan.h): trained values within `parts` of the
-  // storage alone. Sum of their squares in fp64 into *sum; and the step, with packed moments: those of a part begin
-  // where those of the part before end. `matrices` is not written.
+  // storage alone. Sum of their squares in fp64 into *sum; and the step, with packed moments: those of a part
+  // begin where those of the part before end. `matrices` is not written.
   virtual void SquaredNorm(const OptimizerTensors& tensors, std::span<const Part> parts, double* sum) = 0;
   virtual void StepAdamW(const AdamWOptions& options, const OptimizerTensors& tensors,
                          std::span<const Part> parts, double norm, double learning_rate,

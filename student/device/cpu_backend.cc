@@ -107,7 +107,8 @@ class CpuBackend final : public Backend {
       const std::int32_t first = slots.host_offsets[e];
       const int size = slots.host_offsets[e + 1] - first;
       if (size == 0) continue;
-      for (const ExpertProduct& p : experts) products_.push_back(OfExpert(p, slots.slot_tokens, e, first, size));
+      for (const ExpertProduct& p : experts)
+        products_.push_back(OfExpert(p, slots.slot_tokens, e, first, size));
     }
     for (const Product& p : products) {
       products_.push_back({.a = {p.a.f32(), p.a_stride},
@@ -170,8 +171,8 @@ class CpuBackend final : public Backend {
   void HeadLoss(const HeadArguments& a, const BatchTables& batch) override {
     const PackedBatch& host = *batch.host;
     const std::vector<HeadResult> losses =
-        ops::HeadLoss(compute_, &head_memory_, {a.x.f32(), a.w.f32(), a.vocabulary, a.hidden, a.d_x, a.d_w}, host,
-                      batch.host_loss_rows, a.ce_weight, *a.factor, a.losses.argmax != nullptr);
+        ops::HeadLoss(compute_, &head_memory_, {a.x.f32(), a.w.f32(), a.vocabulary, a.hidden, a.d_x, a.d_w},
+                      host, batch.host_loss_rows, a.ce_weight, *a.factor, a.losses.argmax != nullptr);
     for (std::size_t i = 0; i < losses.size(); ++i) {
       const std::int32_t t = batch.host_loss_rows[i];
       const TokenLoss& loss = losses[i].loss;
@@ -201,14 +202,14 @@ class CpuBackend final : public Backend {
   }
   void StepAdamW(const AdamWOptions& options, const OptimizerTensors& t, double norm, double learning_rate,
                  std::int64_t steps_taken) override {
-    ops::StepAdamW(options, *t.layout, t.gradients, norm, learning_rate, steps_taken, t.weights, t.first_moment,
-                   t.second_moment, *compute_.pool, compute_.isa);
+    ops::StepAdamW(options, *t.layout, t.gradients, norm, learning_rate, steps_taken, t.weights,
+                   t.first_moment, t.second_moment, *compute_.pool, compute_.isa);
   }
   void SquaredNorm(const OptimizerTensors& t, std::span<const Part> parts, double* sum) override {
     *sum = ops::SquaredNorm(*t.layout, t.gradients, parts, *compute_.pool);
   }
-  void StepAdamW(const AdamWOptions& options, const OptimizerTensors& t, std::span<const Part> parts, double norm,
-                 double learning_rate, std::int64_t steps_taken) override {
+  void StepAdamW(const AdamWOptions& options, const OptimizerTensors& t, std::span<const Part> parts,
+                 double norm, double learning_rate, std::int64_t steps_taken) override {
     ops::StepAdamW(options, *t.layout, parts, t.gradients, norm, learning_rate, steps_taken, t.weights,
                    t.first_moment, t.second_moment, *compute_.pool, compute_.isa);
   }
@@ -239,8 +240,8 @@ class CpuBackend final : public Backend {
                              p.y.f32() + static_cast<std::int64_t>(first) * p.out, p.out, size, p.in, p.out);
       case ExpertProduct::Kind::kInput:
         return LinearBackwardInput(operand(p.y, p.out, p.y_by_token), {w, p.in},
-                                   p.x.f32() + static_cast<std::int64_t>(first) * p.in, p.in, size, p.in, p.out,
-                                   false);
+                                   p.x.f32() + static_cast<std::int64_t>(first) * p.in, p.in, size, p.in,
+                                   p.out, false);
       case ExpertProduct::Kind::kWeight:
         break;
     }

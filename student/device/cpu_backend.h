@@ -1,6 +1,6 @@
 // The backend that computes on this processor: student/ops with their fast paths, memory of the host. An
-// operator is done when its call returns, and its bits are those of the operator called directly, the same for
-// any number of threads. compute is always fp32.
+// operator is done when its call returns, and its bits are those of the operator called directly, the same
+// for any number of threads. compute is always fp32.
 #ifndef STUDENT_DEVICE_CPU_BACKEND_H_
 #define STUDENT_DEVICE_CPU_BACKEND_H_
 

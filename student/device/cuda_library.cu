@@ -1,10 +1,9 @@
-#include "student/device/cuda_library.h"
-
 #include <cstdio>
 #include <string>
 
 #include "student/device/backend.h"
 #include "student/device/cuda/cuda_backend.h"
+#include "student/device/cuda_library.h"
 
 extern "C" RetortCudaVersionFunction RetortCudaVersion;
 extern "C" RetortCudaDescribeFunction RetortCudaDescribe;
@@ -24,7 +23,8 @@ extern "C" int RetortCudaDescribe(char* text, unsigned long size) {
 extern "C" retort::student::Backend* RetortCudaOpen(int ordinal, int bf16, char* text, unsigned long size) {
   using retort::student::Element;
   std::string problem;
-  auto backend = retort::student::OpenCudaBackend(ordinal, bf16 != 0 ? Element::kBf16 : Element::kF32, &problem);
+  auto backend =
+      retort::student::OpenCudaBackend(ordinal, bf16 != 0 ? Element::kBf16 : Element::kF32, &problem);
   if (backend == nullptr) std::snprintf(text, size, "%s", problem.c_str());
   return backend.release();
 }

@@ -32,7 +32,8 @@ CudaLibrary Load(const std::string& path) {
   auto* const version = reinterpret_cast<RetortCudaVersionFunction*>(dlsym(handle, "RetortCudaVersion"));
   library.describe = reinterpret_cast<RetortCudaDescribeFunction*>(dlsym(handle, "RetortCudaDescribe"));
   library.open = reinterpret_cast<RetortCudaOpenFunction*>(dlsym(handle, "RetortCudaOpen"));
-  if (version == nullptr || version() != kBackendVersion || library.describe == nullptr || library.open == nullptr) {
+  if (version == nullptr || version() != kBackendVersion || library.describe == nullptr ||
+      library.open == nullptr) {
     library.problem = path + " is of version " + (version == nullptr ? "none" : std::to_string(version())) +
                       ", wanted " + std::to_string(kBackendVersion) + ": it is of another build";
   }
@@ -64,15 +65,19 @@ DeviceChoice ChooseDevice(std::string_view requested, const std::string& library
   const bool any = requested == "auto";
   const int ordinal = any ? 0 : OrdinalOf(requested);
   if (ordinal < 0) {
-    return {false, "",
-            "--device: saw '" + std::string(requested.substr(0, 32)) + "', wanted auto, cpu, cuda or cuda:<n>", ""};
+    return {
+        false, "",
+        "--device: saw '" + std::string(requested.substr(0, 32)) + "', wanted auto, cpu, cuda or cuda:<n>",
+        ""};
   }
   int count = 0;
   const std::string seen = DescribeCudaDevices(library, &count);
-  if (count == 0) return any ? DeviceChoice{true, "cpu", "cpu: " + seen, ""} : DeviceChoice{false, "", seen, ""};
+  if (count == 0)
+    return any ? DeviceChoice{true, "cpu", "cpu: " + seen, ""} : DeviceChoice{false, "", seen, ""};
   const std::string device = "cuda:" + std::to_string(ordinal);
   if (ordinal >= count) {
-    return {false, "", "--device: saw '" + device + "', wanted a number below " + std::to_string(count) + ": " + seen,
+    return {false, "",
+            "--device: saw '" + device + "', wanted a number below " + std::to_string(count) + ": " + seen,
             ""};
   }
   return {true, device, device + ": " + (any ? "" : "as asked, ") + seen, library};

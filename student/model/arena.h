@@ -27,15 +27,14 @@ class Arena {
     most_ = std::max(most_, used_);
     return reinterpret_cast<T*>(at);
   }
-  Values Take(Element element, std::int64_t count) {
-    return {Take<char>(count * BytesOf(element)), element};
-  }
+  Values Take(Element element, std::int64_t count) { return {Take<char>(count * BytesOf(element)), element}; }
   // Room for Backend::Convert: nothing in fp32.
   Values TakeConverted(Element element, std::int64_t count) {
     return element == Element::kF32 ? Values() : Take(element, count);
   }
 
-  // Buffers that are never alive at once share memory: take the first ones, Rewind to the mark, take the next.
+  // Buffers that are never alive at once share memory: take the first ones, Rewind to the mark, take the
+  // next.
   std::int64_t mark() const { return used_; }
   void Rewind(std::int64_t mark) { used_ = mark; }
   // Ends sharing: what is taken next lies behind everything taken so far.

@@ -101,8 +101,8 @@ void AttentionBlock::Project(const PassContext& pass, const float* x) {
 
 void AttentionBlock::Attend(const PassContext& pass) {
   const int kv_width = shape_.heads * shape_.key_value();
-  pass.backend.MatMul(std::array{Linear(kv_normed_, config_.kv_rank, pass.weights.Matrix(kv_up_), kv_, kv_width,
-                                        pass.batch.positions, config_.kv_rank, kv_width)});
+  pass.backend.MatMul(std::array{Linear(kv_normed_, config_.kv_rank, pass.weights.Matrix(kv_up_), kv_,
+                                        kv_width, pass.batch.positions, config_.kv_rank, kv_width)});
   pass.backend.Attention(shape_, pass.batch, Tensors(pass));
 }
 
@@ -171,23 +171,24 @@ void AttentionBlock::Backward(const PassContext& pass, const float* x, const Att
   const Product kv_up = d_weight(memory.d_kv, kv_width, kv_up_, kv_normed_, kv_rank);
   Values d_query_down;
   if (query_rank > 0) {
-    backend.MatMul(std::array{latent, kv_up,
-                              d_input(memory.d_q, query_width, query_up_, memory.d_query_latent, query_rank, false),
-                              d_weight(memory.d_q, query_width, query_up_, query_normed_, query_rank)});
+    backend.MatMul(std::array{
+        latent, kv_up, d_input(memory.d_q, query_width, query_up_, memory.d_query_latent, query_rank, false),
+        d_weight(memory.d_q, query_width, query_up_, query_normed_, query_rank)});
     backend.Zero(memory.d_query_down, rows * query_rank * static_cast<std::int64_t>(sizeof(float)));
     backend.RmsNormBackward(query_latent_, query_rank, w.Value(query_norm_), query_r_, memory.d_query_latent,
                             query_rank, rows, query_rank, memory.d_query_down, query_rank,
                             w.Gradient(query_norm_));
     d_query_down = backend.Convert(memory.d_query_down, rows * query_rank, memory.d_query_down_rounded);
   } else {
-    backend.MatMul(std::array{latent, kv_up, d_input(memory.d_q, query_width, query_up_, d_norm, hidden, false),
+    backend.MatMul(std::array{latent, kv_up,
+                              d_input(memory.d_q, query_width, query_up_, d_norm, hidden, false),
                               d_weight(memory.d_q, query_width, query_up_, norm_, hidden)});
   }
   backend.Zero(memory.d_kv_down, rows * kv_down_width_ * static_cast<std::int64_t>(sizeof(float)));
-  backend.CopyColumns(memory.d_rope_key, shape_.rope, Values(memory.d_kv_down).at(kv_rank), kv_down_width_, rows,
-                      shape_.rope);
-  backend.RmsNormBackward(kv_latent_, kv_down_width_, w.Value(kv_norm_), kv_r_, memory.d_latent, kv_rank, rows,
-                          kv_rank, memory.d_kv_down, kv_down_width_, w.Gradient(kv_norm_));
+  backend.CopyColumns(memory.d_rope_key, shape_.rope, Values(memory.d_kv_down).at(kv_rank), kv_down_width_,
+                      rows, shape_.rope);
+  backend.RmsNormBackward(kv_latent_, kv_down_width_, w.Value(kv_norm_), kv_r_, memory.d_latent, kv_rank,
+                          rows, kv_rank, memory.d_kv_down, kv_down_width_, w.Gradient(kv_norm_));
   const Values d_kv_down = backend.Convert(memory.d_kv_down, rows * kv_down_width_, memory.d_kv_down_rounded);
   const Product kv_down = d_weight(d_kv_down, kv_down_width_, kv_down_, norm_, hidden);
   if (query_rank > 0) {
@@ -195,8 +196,7 @@ void AttentionBlock::Backward(const PassContext& pass, const float* x, const Att
                               d_weight(d_query_down, query_rank, query_down_, norm_, hidden)});
     backend.MatMul(std::array{d_input(d_kv_down, kv_down_width_, kv_down_, d_norm, hidden, true)});
   } else {
-    backend.MatMul(
-        std::array{kv_down, d_input(d_kv_down, kv_down_width_, kv_down_, d_norm, hidden, true)});
+    backend.MatMul(std::array{kv_down, d_input(d_kv_down, kv_down_width_, kv_down_, d_norm, hidden, true)});
   }
   backend.RmsNormBackward(x, hidden, w.Value(input_norm_), norm_r_, d_norm, hidden, rows, hidden, dx, hidden,
                           w.Gradient(input_norm_));

@@ -29,8 +29,9 @@ class AttentionBlock {
   void Forward(const PassContext& pass, const float* x, float* y);
   // Fills what Backward reads once more, with the same bits, without making y.
   void Recompute(const PassContext& pass, const float* x);
-  // The forward pass for rows that follow those in the cache, which it appends to (without changing the cache's
-  // size). Token positions are absolute; the batch's one span sees the keys of the cache too. On the host.
+  // The forward pass for rows that follow those in the cache, which it appends to (without changing the
+  // cache's size). Token positions are absolute; the batch's one span sees the keys of the cache too. On the
+  // host.
   void Extend(const PassContext& pass, const float* x, LatentCache* cache, float* y);
   // In: dx = dL/dy. Out: dx = dL/dx. Adds to the gradients of this block's weights.
   void Backward(const PassContext& pass, const float* x, const AttentionMemory& memory, float* dx);

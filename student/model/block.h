@@ -1,4 +1,5 @@
-// What the blocks of one decoder layer share: where they run, how large a pass is, how they find their weights.
+// What the blocks of one decoder layer share: where they run, how large a pass is, how they find their
+// weights.
 #ifndef STUDENT_MODEL_BLOCK_H_
 #define STUDENT_MODEL_BLOCK_H_
 

@@ -91,8 +91,8 @@ std::int64_t FeedForwardBlock::ExpertRows(const PassContext& pass) const {
   return pass.exchange != nullptr ? plan_.owned_rows() : pass.batch.positions * config_.experts_per_token;
 }
 
-ExpertProduct FeedForwardBlock::OfExperts(const PassContext& pass, ExpertProduct::Kind kind, bool down, Values x,
-                                          Values y) const {
+ExpertProduct FeedForwardBlock::OfExperts(const PassContext& pass, ExpertProduct::Kind kind, bool down,
+                                          Values x, Values y) const {
   const int index = down ? first_expert_.down : first_expert_.gate_up;
   const int width = config_.expert_width, hidden = config_.hidden;
   const bool weight = kind == ExpertProduct::Kind::kWeight;
@@ -112,8 +112,9 @@ ExpertProduct FeedForwardBlock::OfExperts(const PassContext& pass, ExpertProduct
 const float* FeedForwardBlock::RouterInput(const PassContext& pass, const FeedForwardMemory& memory,
                                            const float* x) {
   if (norm_.element == Element::kF32) return norm_.f32();
-  pass.backend.RmsNorm(x, config_.hidden, pass.weights.Value(post_norm_), pass.batch.positions, config_.hidden,
-                       static_cast<float>(config_.rms_norm_epsilon), memory.norm, config_.hidden, norm_r_);
+  pass.backend.RmsNorm(x, config_.hidden, pass.weights.Value(post_norm_), pass.batch.positions,
+                       config_.hidden, static_cast<float>(config_.rms_norm_epsilon), memory.norm,
+                       config_.hidden, norm_r_);
   return memory.norm;
 }
 
@@ -136,15 +137,16 @@ void FeedForwardBlock::Activate(const PassContext& pass, const FeedForwardMemory
     if (first_time) backend.ReadOffsets(routing_.offsets, host_offsets_);
     if (pass.exchange != nullptr) {
       if (first_time) pass.exchange->Plan(host_offsets_, &plan_);
-      backend.GatherRows(norm_, routing_.slot_tokens, rows * config_.experts_per_token, hidden, memory.travelling);
+      backend.GatherRows(norm_, routing_.slot_tokens, rows * config_.experts_per_token, hidden,
+                         memory.travelling);
       pass.exchange->ToOwners(plan_, memory.travelling, hidden, memory.arrived, owned_rows_);
       pass.exchange->ToOwners(plan_, routing_.slot_weights, 1, memory.arrived_scale, owned_weights_);
       expert_input = owned_rows_;
       expert_weights = owned_weights_;
     }
-    backend.MatMul(up,
-                   std::array{OfExperts(pass, ExpertProduct::Kind::kForward, false, expert_input, slot_gate_up_)},
-                   Slots(pass));
+    backend.MatMul(
+        up, std::array{OfExperts(pass, ExpertProduct::Kind::kForward, false, expert_input, slot_gate_up_)},
+        Slots(pass));
   } else {
     backend.MatMul(up);
   }
@@ -167,9 +169,9 @@ void FeedForwardBlock::Forward(const PassContext& pass, const FeedForwardMemory&
     backend.MatMul(down);
     return;
   }
-  backend.MatMul(down,
-                 std::array{OfExperts(pass, ExpertProduct::Kind::kForward, true, slot_hidden_, memory.slot_out)},
-                 Slots(pass));
+  backend.MatMul(
+      down, std::array{OfExperts(pass, ExpertProduct::Kind::kForward, true, slot_hidden_, memory.slot_out)},
+      Slots(pass));
   Values slot_out = memory.slot_out;
   if (pass.exchange != nullptr) {
     pass.exchange->ToSources(plan_, memory.slot_out, hidden, memory.arrived, memory.travelling);
@@ -196,18 +198,18 @@ void FeedForwardBlock::Backward(const PassContext& pass, const float* x, const F
         LinearInput(dy, hidden, w.Matrix(common_.down), memory.d_hidden, width, rows, width, hidden),
         LinearWeight(dy, hidden, hidden_, width, w.Gradient(common_.down), rows, width, hidden)});
     backend.SwigluBackward(gate_up_, nullptr, memory.d_hidden, rows, width, memory.d_gate_up, nullptr);
-    backend.MatMul(std::array{
-        LinearInput(memory.d_gate_up, 2 * width, w.Matrix(common_.gate_up), memory.d_norm, hidden, rows, hidden,
-                    2 * width),
-        LinearWeight(memory.d_gate_up, 2 * width, norm_, hidden, w.Gradient(common_.gate_up), rows, hidden,
-                     2 * width)});
+    backend.MatMul(std::array{LinearInput(memory.d_gate_up, 2 * width, w.Matrix(common_.gate_up),
+                                          memory.d_norm, hidden, rows, hidden, 2 * width),
+                              LinearWeight(memory.d_gate_up, 2 * width, norm_, hidden,
+                                           w.Gradient(common_.gate_up), rows, hidden, 2 * width)});
   }
   backend.RmsNormBackward(x, hidden, w.Value(post_norm_), norm_r_, memory.d_norm, hidden, rows, hidden, dx,
                           hidden, w.Gradient(post_norm_));
 }
 
-void FeedForwardBlock::BackwardRouted(const PassContext& pass, const float* x, const FeedForwardMemory& memory,
-                                      const BalanceTerm& balance, Values dy) {
+void FeedForwardBlock::BackwardRouted(const PassContext& pass, const float* x,
+                                      const FeedForwardMemory& memory, const BalanceTerm& balance,
+                                      Values dy) {
   Backend& backend = pass.backend;
   const WeightView& w = pass.weights;
   using Kind = ExpertProduct::Kind;
@@ -243,18 +245,17 @@ void FeedForwardBlock::BackwardRouted(const PassContext& pass, const float* x, c
     backend.BalanceLoss(router_shape_, pass.batch, routing_.scores, balance.alpha, balance.factor,
                         memory.d_logits, balance.sums);
   }
-  backend.MatMul(
-      std::array{LinearInput(memory.d_gate_up, 2 * width, w.Matrix(common_.gate_up), memory.d_norm, hidden, rows,
-                             hidden, 2 * width),
-                 LinearWeight(memory.d_gate_up, 2 * width, norm_, hidden, w.Gradient(common_.gate_up), rows,
-                              hidden, 2 * width),
-                 LinearWeight(memory.d_logits, experts_, RouterInput(pass, memory, x), hidden,
-                              w.Gradient(router_), rows, hidden, experts_)},
-      std::array{OfExperts(pass, Kind::kInput, false, memory.d_slots, memory.d_slot_gate_up),
-                 OfExperts(pass, Kind::kWeight, false, expert_input, memory.d_slot_gate_up)},
-      Slots(pass));
-  backend.MatMul(std::array{LinearInput(memory.d_logits, experts_, w.Value(router_), memory.d_norm, hidden, rows,
-                                        hidden, experts_, true)});
+  backend.MatMul(std::array{LinearInput(memory.d_gate_up, 2 * width, w.Matrix(common_.gate_up), memory.d_norm,
+                                        hidden, rows, hidden, 2 * width),
+                            LinearWeight(memory.d_gate_up, 2 * width, norm_, hidden,
+                                         w.Gradient(common_.gate_up), rows, hidden, 2 * width),
+                            LinearWeight(memory.d_logits, experts_, RouterInput(pass, memory, x), hidden,
+                                         w.Gradient(router_), rows, hidden, experts_)},
+                 std::array{OfExperts(pass, Kind::kInput, false, memory.d_slots, memory.d_slot_gate_up),
+                            OfExperts(pass, Kind::kWeight, false, expert_input, memory.d_slot_gate_up)},
+                 Slots(pass));
+  backend.MatMul(std::array{LinearInput(memory.d_logits, experts_, w.Value(router_), memory.d_norm, hidden,
+                                        rows, hidden, experts_, true)});
   Values d_slots = memory.d_slots;
   if (pass.exchange != nullptr) {
     pass.exchange->ToSources(plan_, memory.d_slots, hidden, memory.arrived, memory.travelling);

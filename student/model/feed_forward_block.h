@@ -16,8 +16,8 @@ struct FeedForwardMemory {
   Values slot_out;
   Values dy, d_hidden, d_gate_up, d_slot_hidden, d_slot_gate_up, d_slots;
   float *slot_scale, *d_logits, *d_norm;
-  // When experts are split over ranks: rows of this rank's slots, on their way there and back; rows as they arrive;
-  // gradients of what the own experts gave.
+  // When experts are split over ranks: rows of this rank's slots, on their way there and back; rows as they
+  // arrive; gradients of what the own experts gave.
   Values travelling, arrived, owned_dy;
   float *arrived_scale, *returned_scale;
 
@@ -54,7 +54,8 @@ class FeedForwardBlock {
   std::int64_t ExpertRows(const PassContext& pass) const;
   // The router works in fp32 whatever the activations are.
   const float* RouterInput(const PassContext& pass, const FeedForwardMemory& memory, const float* x);
-  ExpertProduct OfExperts(const PassContext& pass, ExpertProduct::Kind kind, bool down, Values x, Values y) const;
+  ExpertProduct OfExperts(const PassContext& pass, ExpertProduct::Kind kind, bool down, Values x,
+                          Values y) const;
   ExpertSlots Slots(const PassContext& pass) const {
     if (pass.exchange != nullptr) return {plan_.offsets, nullptr};
     return {host_offsets_, routing_.slot_tokens};

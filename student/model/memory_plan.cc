@@ -38,8 +38,9 @@ MemoryPlan PlanMemory(std::shared_ptr<const ParameterLayout> layout, const Backe
   return plan;
 }
 
-bool ChoosePlan(std::shared_ptr<const ParameterLayout> layout, const Backend& backend, const PassLimits& limits,
-                Recompute recompute, const RankPlace& place, MemoryPlan* plan, std::string* problem) {
+bool ChoosePlan(std::shared_ptr<const ParameterLayout> layout, const Backend& backend,
+                const PassLimits& limits, Recompute recompute, const RankPlace& place, MemoryPlan* plan,
+                std::string* problem) {
   const DeviceDescription& device = backend.description();
   const auto fits = [&] { return backend.host_memory() || plan->total() + kSpare <= device.free_bytes; };
   *plan = PlanMemory(layout, backend, limits, recompute == Recompute::kAlways, place);
@@ -51,8 +52,9 @@ bool ChoosePlan(std::shared_ptr<const ParameterLayout> layout, const Backend& ba
     needed += ", or " + Describe(*plan) + " when activations are computed twice";
   }
   *problem = device.kind + ":" + std::to_string(device.ordinal) + ": too little memory: training with " +
-             std::to_string(limits.positions) + " positions at once takes " + needed + "; " + MiB(device.free_bytes) +
-             " of " + MiB(device.memory_bytes) + " are free, and " + MiB(kSpare) + " of them stay so";
+             std::to_string(limits.positions) + " positions at once takes " + needed + "; " +
+             MiB(device.free_bytes) + " of " + MiB(device.memory_bytes) + " are free, and " + MiB(kSpare) +
+             " of them stay so";
   return false;
 }
 

@@ -122,7 +122,8 @@ class Model::Impl {
   // The host always has the memory, or has none for anything.
   void Reserve(PassLimits limits, std::int64_t key_rows, bool backward) {
     limits.slots = limits.positions * config_.experts_per_token;
-    if (!pass_.Reserve({.limits = limits, .key_rows = key_rows, .backward = backward})) throw std::bad_alloc();
+    if (!pass_.Reserve({.limits = limits, .key_rows = key_rows, .backward = backward}))
+      throw std::bad_alloc();
   }
 
   const BatchTables& Upload(const PackedBatch& batch, bool backward) {
@@ -142,10 +143,10 @@ class Model::Impl {
     const float* const head = parameters.tensor(head_).data();
     std::vector<float> logits(rows.size() * vocabulary);
     for (int first = 0; first < vocabulary; first += kPiece) {
-      MatMul(compute_, LinearForward({pass_.normalised().f32(), hidden, rows.data()},
-                                     {head + std::int64_t{first} * hidden, hidden}, logits.data() + first,
-                                     vocabulary, static_cast<int>(rows.size()), hidden,
-                                     std::min(kPiece, vocabulary - first)));
+      MatMul(compute_,
+             LinearForward({pass_.normalised().f32(), hidden, rows.data()},
+                           {head + std::int64_t{first} * hidden, hidden}, logits.data() + first, vocabulary,
+                           static_cast<int>(rows.size()), hidden, std::min(kPiece, vocabulary - first)));
     }
     return logits;
   }

@@ -26,7 +26,8 @@ Pass::Pass(std::shared_ptr<const ParameterLayout> layout, Backend* backend)
   rope_ = {&host_rope_, host_rope_.cosines(0), host_rope_.sines(0)};
 }
 
-Pass::Pass(std::shared_ptr<const ParameterLayout> layout, Backend& backend) : Pass(std::move(layout), &backend) {}
+Pass::Pass(std::shared_ptr<const ParameterLayout> layout, Backend& backend)
+    : Pass(std::move(layout), &backend) {}
 
 Pass::~Pass() {
   if (backend_ != nullptr) backend_->Free(memory_);
@@ -85,7 +86,8 @@ bool Pass::Reserve(const PassSizes& wanted) {
     const PassLimits& had = reserved_.limits;
     sizes.limits = {std::max(had.positions, wanted.limits.positions), std::max(had.rows, wanted.limits.rows),
                     std::max(had.documents, wanted.limits.documents),
-                    std::max(had.teacher_k, wanted.limits.teacher_k), std::max(had.slots, wanted.limits.slots)};
+                    std::max(had.teacher_k, wanted.limits.teacher_k),
+                    std::max(had.slots, wanted.limits.slots)};
     sizes.key_rows = std::max(reserved_.key_rows, wanted.key_rows);
     sizes.backward = reserved_.backward || wanted.backward;
     sizes.expert_ranks = std::max(reserved_.expert_ranks, wanted.expert_ranks);
@@ -184,8 +186,16 @@ void Pass::Backward(const WeightView& weights, const BatchTables& batch, const L
   const int hidden = config_.hidden;
   const std::int64_t bytes = batch.positions * hidden * kFloat;
   backend_->Zero(d_norm_, bytes);
-  backend_->HeadLoss({norm_, weights.Matrix(head_), config_.vocabulary, hidden, d_norm_, weights.Gradient(head_),
-                      options.ce_weight, factor, {losses_.cross_entropy, losses_.divergence, nullptr}, &sums->head},
+  backend_->HeadLoss({norm_,
+                      weights.Matrix(head_),
+                      config_.vocabulary,
+                      hidden,
+                      d_norm_,
+                      weights.Gradient(head_),
+                      options.ce_weight,
+                      factor,
+                      {losses_.cross_entropy, losses_.divergence, nullptr},
+                      &sums->head},
                      batch);
   backend_->Zero(dx_, bytes);
   backend_->RmsNormBackward(residuals_.back(), hidden, weights.Value(final_norm_), norm_r_, d_norm_, hidden,

@@ -32,9 +32,9 @@ struct PassSums {
 
 class Pass {
  public:
-  // Called while a backward pass is queued, when everything that adds to the gradients of a layer is: first with
-  // config.layers (final norm, and the head when it is not tied), then layer by layer downwards, last -1 (the
-  // embedding).
+  // Called while a backward pass is queued, when everything that adds to the gradients of a layer is: first
+  // with config.layers (final norm, and the head when it is not tied), then layer by layer downwards, last -1
+  // (the embedding).
   using LayerDone = std::function<void(int layer)>;
 
   // backend must outlive it.
@@ -50,21 +50,23 @@ class Pass {
   // False when it does not fit. What a Forward left for its Backward is lost.
   bool Reserve(const PassSizes& sizes);
 
-  // Copies the batch to the backend. It must live until the pass is queued. Within what is reserved (asserted).
+  // Copies the batch to the backend. It must live until the pass is queued. Within what is reserved
+  // (asserted).
   const BatchTables& Upload(const PackedBatch& batch);
 
-  // Null (the start): every routed expert is computed here, alone. Otherwise passes travel to the ranks that own them,
-  // and every rank of the group makes the same passes; sizes.expert_ranks says so when memory is reserved. `exchange`
-  // must outlive the passes.
+  // Null (the start): every routed expert is computed here, alone. Otherwise passes travel to the ranks that
+  // own them, and every rank of the group makes the same passes; sizes.expert_ranks says so when memory is
+  // reserved. `exchange` must outlive the passes.
   void UseExchange(ExpertExchange* exchange) { exchange_ = exchange; }
 
   void Forward(const WeightView& weights, const BatchTables& batch);
-  // After Forward of the same batch. Adds to the gradients and to *sums. *factor: 1 / valid tokens of the step.
+  // After Forward of the same batch. Adds to the gradients and to *sums. *factor: 1 / valid tokens of the
+  // step.
   void Backward(const WeightView& weights, const BatchTables& batch, const LossOptions& options,
                 const double* factor, PassSums* sums, const LayerDone& done = {});
   // Losses and argmax of every row with loss, after Forward.
-  TokenLosses Measure(const WeightView& weights, const BatchTables& batch, float ce_weight, const double* factor,
-                      PassSums* sums);
+  TokenLosses Measure(const WeightView& weights, const BatchTables& batch, float ce_weight,
+                      const double* factor, PassSums* sums);
   // The forward pass after a cache; batch as AttentionBlock::Extend wants it. On the host.
   void Extend(const WeightView& weights, const BatchTables& batch, LatentCache* cache);
 
@@ -76,9 +78,7 @@ class Pass {
  private:
   Pass(std::shared_ptr<const ParameterLayout> layout, Backend* backend);
   void Plan(const PassSizes& sizes, Arena* arena);
-  std::int64_t RopeFloats() const {
-    return std::int64_t{config_.context} * config_.rope_head_dim / 2;
-  }
+  std::int64_t RopeFloats() const { return std::int64_t{config_.context} * config_.rope_head_dim / 2; }
   void FinalNorm(const WeightView& weights, std::int64_t rows);
   PassContext Context(const WeightView& weights, const BatchTables& batch) const {
     return {*backend_, weights, rope_, batch, exchange_};
@@ -86,7 +86,7 @@ class Pass {
 
   const std::shared_ptr<const ParameterLayout> layout_;
   const ModelConfig& config_;
-  Backend* const backend_;  // null: only for planning
+  Backend* const backend_;                   // null: only for planning
   const int embedding_, final_norm_, head_;  // tensor indices
   const RopeTable host_rope_;
   RopeTables rope_;
@@ -96,7 +96,8 @@ class Pass {
   std::vector<std::unique_ptr<AttentionBlock>> attention_;
   std::vector<std::unique_ptr<FeedForwardBlock>> feed_forward_;
 
-  std::vector<float*> residuals_;  // the stream before each block, and after the last: [2 * layers + 1][T, hidden]
+  std::vector<float*>
+      residuals_;  // the stream before each block, and after the last: [2 * layers + 1][T, hidden]
   Values norm_;
   float *norm_r_ = nullptr, *d_norm_ = nullptr, *dx_ = nullptr;
   AttentionMemory attention_memory_ = {};

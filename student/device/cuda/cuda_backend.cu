@@ -1,5 +1,3 @@
-#include "student/device/cuda/cuda_backend.h"
-
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -7,9 +5,11 @@
 #include <utility>
 #include <vector>
 
+#include "student/device/cuda/cuda_backend.h"
 #include "student/device/cuda/launch.cuh"
 #include "student/device/cuda/matmul.h"
 #include "student/device/cuda/pinned_transfers.h"
+#include "student/device/cuda/workspace.h"
 #include "student/ops/copy.h"
 #include "student/ops/dispatch.h"
 #include "student/ops/embedding.h"
@@ -21,10 +21,6 @@ namespace retort::student {
 namespace {
 
 namespace ops = ::retort::student;  // inside the class its own operators hide the functions of the same names
-
-constexpr std::int64_t kFloat = sizeof(float);
-// Logits of one chunk of the head, at most: 256 MB of fp32.
-constexpr std::int64_t kHeadLogits = std::int64_t{1} << 26;
 
 std::string Error(cudaError_t error) {
   return std::string(cudaGetErrorString(error)) + " (" + std::to_string(static_cast<int>(error)) + ")";
@@ -44,108 +40,8 @@ void Typed(const Values& v, const F& f) {
   }
 }
 
-// Rows of one chunk; a function of the vocabulary alone, since the order of sums depends on it.
-std::int64_t HeadChunk(int vocabulary) {
-  return std::clamp<std::int64_t>(kHeadLogits / vocabulary / 128 * 128, 128, 1024);
-}
-
-// Parts of one rank: at most three for each layer and two for what lies around the layers; each cuts two leaves.
-std::int64_t PartsMost(const ModelConfig& config) {
-  return 3 * std::int64_t{config.layers} + 4;
-}
-
 __global__ void Square(const double* norm, double* sum) {
   *sum = *norm * *norm;
-}
-
-// Working memory of the operators, one behind the other. Those that are alive only within one operator share
-// the part behind `shared`.
-struct Workspace {
-  std::int32_t* tile_starts;
-  const void** pointers;  // of a grouped product
-  AdamWLeaf* leaves;
-  std::int32_t* tensor_leaves;
-  AdamWLeaf* part_leaves;  // of the parts of one rank of several
-  std::int32_t* part_starts;
-  double* norm_leaves;
-  ops::AdamWStep* step;
-  std::int64_t* loads;
-
-  void* any;  // of a single kernel
-  float* d_weights;
-  struct {
-    Values gathered;     // rows of tokens, by slot
-    float *x, *y;        // operands of the experts' weight gradients, widened
-  } experts;
-  struct {
-    Values x, d_logits;
-    float *logits, *d_rows, *work;
-  } head;
-};
-
-// The same piece of arithmetic measures and hands out; see student/model/arena.h, which this layer must not know.
-class Pieces {
- public:
-  explicit Pieces(void* base) : base_(static_cast<char*>(base)) {}
-  template <typename T>
-  T* Take(std::int64_t count) {
-    char* const at = base_ == nullptr ? nullptr : base_ + used;
-    used += (count * static_cast<std::int64_t>(sizeof(T)) + 255) / 256 * 256;
-    most = std::max(most, used);
-    return reinterpret_cast<T*>(at);
-  }
-  Values Take(Element element, std::int64_t count) { return {Take<char>(count * BytesOf(element)), element}; }
-  std::int64_t used = 0, most = 0;
-
- private:
-  char* base_;
-};
-
-std::int64_t PlanWorkspace(const ParameterLayout& layout, const PassLimits& limits, Element element,
-                           const AdamWPlan& plan, void* base, Workspace* w) {
-  const ModelConfig& c = layout.config();
-  const RouterShape router = {c.experts, c.experts_per_token, c.expert_groups, c.expert_groups_per_token,
-                              c.routed_scaling, c.normalise_expert_weights};
-  const AttentionShape attention = {c.heads, c.nope_head_dim, c.rope_head_dim, c.value_head_dim};
-  const std::int64_t positions = limits.positions, slots = limits.slots;
-  Pieces p(base);
-  w->tile_starts = p.Take<std::int32_t>(limits.documents + 1);
-  w->pointers = p.Take<const void*>(3 * std::int64_t{c.experts});
-  w->leaves = p.Take<AdamWLeaf>(static_cast<std::int64_t>(plan.leaves.size()));
-  w->tensor_leaves = p.Take<std::int32_t>(static_cast<std::int64_t>(plan.tensor_leaves.size()));
-  const std::int64_t part_leaves = static_cast<std::int64_t>(plan.leaves.size()) + 2 * PartsMost(c);
-  w->part_leaves = p.Take<AdamWLeaf>(part_leaves);
-  w->part_starts = p.Take<std::int32_t>(PartsMost(c) + 1);
-  w->norm_leaves = p.Take<double>(part_leaves);
-  w->step = p.Take<ops::AdamWStep>(1);
-  w->loads = p.Take<std::int64_t>(std::int64_t{c.moe_layers()} * c.experts);
-  const std::int64_t shared = p.used;
-
-  const int widest = std::max({c.hidden, c.query_rank, c.kv_rank});
-  const std::int64_t any = std::max<std::int64_t>(
-      {static_cast<std::int64_t>(EmbedBackwardWorkspace(positions, c.vocabulary)),
-       kFloat * RmsNormBackwardWorkspace(positions, widest), kFloat * AttentionBackwardWorkspace(attention, positions),
-       static_cast<std::int64_t>(SortByExpertWorkspace(positions, c.experts_per_token, c.experts)),
-       static_cast<std::int64_t>(BalanceLossWorkspace(router, positions, limits.documents))});
-  w->any = p.Take<char>(any);
-  p.used = shared;
-  w->d_weights = p.Take<float>(slots);
-  p.used = shared;
-  w->experts.gathered = p.Take(element, slots * c.hidden);
-  w->experts.x = w->experts.y = nullptr;
-  if (element == Element::kBf16) {
-    w->experts.x = p.Take<float>(slots * c.hidden);
-    w->experts.y = p.Take<float>(slots * std::max(c.hidden, 2 * c.expert_width));
-  }
-  p.used = shared;
-  const std::int64_t chunk = std::min(HeadChunk(c.vocabulary), limits.rows);
-  w->head.x = p.Take(element, chunk * c.hidden);
-  w->head.logits = p.Take<float>(chunk * c.vocabulary);
-  w->head.d_logits =
-      element == Element::kF32 ? Values(w->head.logits) : p.Take(element, chunk * c.vocabulary);
-  w->head.d_rows = p.Take<float>(chunk * c.hidden);
-  w->head.work = p.Take<float>(HeadLossWorkspace(chunk, limits.teacher_k));
-  return p.most;
 }
 
 class CudaBackend final : public Backend {
@@ -185,14 +81,15 @@ class CudaBackend final : public Backend {
                     .memory_bytes = static_cast<std::int64_t>(total),
                     .free_bytes = static_cast<std::int64_t>(free)};
     if (properties.major < 8) {
-      return device + " is a " + properties.name + " of compute capability " + std::to_string(properties.major) + "." +
-             std::to_string(properties.minor) + "; wanted 8.0 or newer";
+      return device + " is a " + properties.name + " of compute capability " +
+             std::to_string(properties.major) + "." + std::to_string(properties.minor) +
+             "; wanted 8.0 or newer";
     }
     error = cudaMalloc(&cublas_workspace_, static_cast<std::size_t>(kCublasWorkspaceBytes));
     if (error != cudaSuccess) {
       return device + ": " + MiB(kCublasWorkspaceBytes) + " for cuBLAS do not fit, " +
-             MiB(static_cast<std::int64_t>(free)) + " of " + MiB(static_cast<std::int64_t>(total)) + " are free: " +
-             Error(error);
+             MiB(static_cast<std::int64_t>(free)) + " of " + MiB(static_cast<std::int64_t>(total)) +
+             " are free: " + Error(error);
     }
     matmul_ = std::make_unique<CudaMatmul>();
     const cublasStatus_t status = matmul_->Open(stream_, cublas_workspace_);
@@ -215,8 +112,9 @@ class CudaBackend final : public Backend {
     cudaGetLastError();  // said here; not to be found again by the next operator
     std::size_t free = 0, total = 0;
     cudaMemGetInfo(&free, &total);
-    failure_ = Name() + ": " + MiB(bytes) + " of device memory do not fit, " + MiB(static_cast<std::int64_t>(free)) +
-               " of " + MiB(static_cast<std::int64_t>(total)) + " are free: " + Error(error);
+    failure_ = Name() + ": " + MiB(bytes) + " of device memory do not fit, " +
+               MiB(static_cast<std::int64_t>(free)) + " of " + MiB(static_cast<std::int64_t>(total)) +
+               " are free: " + Error(error);
     return nullptr;
   }
   void Free(void* memory) override {
@@ -254,15 +152,16 @@ class CudaBackend final : public Backend {
   void Copy(const void* from, std::int64_t bytes, void* to) override {
     if (bytes == 0) return;
     Run("copy", [&] {
-      Check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToDevice, stream_), "copy");
+      Check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToDevice, stream_),
+            "copy");
     });
   }
   void Zero(void* memory, std::int64_t bytes) override {
     if (bytes == 0) return;
     Run("zero", [&] { Check(cudaMemsetAsync(memory, 0, static_cast<std::size_t>(bytes), stream_), "zero"); });
   }
-  void CopyColumns(Values from, std::int64_t from_stride, Values to, std::int64_t to_stride, std::int64_t rows,
-                   int columns) override {
+  void CopyColumns(Values from, std::int64_t from_stride, Values to, std::int64_t to_stride,
+                   std::int64_t rows, int columns) override {
     Run("CopyColumns", [&] { Columns(from, from_stride, rows, columns, to, to_stride); });
   }
   Values Convert(const float* from, std::int64_t count, Values to) override {
@@ -300,7 +199,8 @@ class CudaBackend final : public Backend {
   }
   void Record(void* event, Stream stream) override {
     Run("event", [&] {
-      Check(cudaEventRecord(static_cast<cudaEvent_t>(event), static_cast<cudaStream_t>(stream.handle)), "event");
+      Check(cudaEventRecord(static_cast<cudaEvent_t>(event), static_cast<cudaStream_t>(stream.handle)),
+            "event");
     });
   }
   void Wait(Stream stream, void* event) override {
@@ -318,7 +218,8 @@ class CudaBackend final : public Backend {
   void Embed(const float* table, const BatchTables& batch, int n, float* x) override {
     Run("Embed", [&] { ops::Embed(stream(), table, batch.tokens, batch.positions, n, x); });
   }
-  void EmbedBackward(const BatchTables& batch, const float* dx, int vocabulary, int n, float* d_table) override {
+  void EmbedBackward(const BatchTables& batch, const float* dx, int vocabulary, int n,
+                     float* d_table) override {
     Run("EmbedBackward", [&] {
       ops::EmbedBackward(stream(), batch.tokens, batch.positions, vocabulary, dx, n, d_table, workspace_.any);
     });
@@ -326,7 +227,8 @@ class CudaBackend final : public Backend {
   void RmsNorm(const float* x, std::int64_t x_stride, const float* w, std::int64_t rows, int n, float epsilon,
                Values y, std::int64_t y_stride, float* r) override {
     Run("RmsNorm", [&] {
-      Typed(y, [&](auto* out) { ops::RmsNorm(stream(), x, x_stride, w, rows, n, epsilon, out, y_stride, r); });
+      Typed(y,
+            [&](auto* out) { ops::RmsNorm(stream(), x, x_stride, w, rows, n, epsilon, out, y_stride, r); });
     });
   }
   void RmsNormBackward(const float* x, std::int64_t x_stride, const float* w, const float* r, const float* dy,
@@ -337,12 +239,12 @@ class CudaBackend final : public Backend {
                            static_cast<float*>(workspace_.any));
     });
   }
-  void Rope(const RopeTables& table, const std::int32_t* positions, std::int64_t rows, int vectors, bool backward,
-            Values x, std::int64_t row_stride, std::int64_t vector_stride) override {
+  void Rope(const RopeTables& table, const std::int32_t* positions, std::int64_t rows, int vectors,
+            bool backward, Values x, std::int64_t row_stride, std::int64_t vector_stride) override {
     Run("Rope", [&] {
       Typed(x, [&](auto* values) {
-        ops::Rope(stream(), table.cosines, table.sines, table.host->dim(), positions, rows, vectors, backward, values,
-                  row_stride, vector_stride);
+        ops::Rope(stream(), table.cosines, table.sines, table.host->dim(), positions, rows, vectors, backward,
+                  values, row_stride, vector_stride);
       });
     });
   }
@@ -381,13 +283,13 @@ class CudaBackend final : public Backend {
       });
     });
   }
-  void SwigluBackward(Values gate_up, const float* scale, Values d_h, std::int64_t rows, int n, Values d_gate_up,
-                      float* d_scale) override {
+  void SwigluBackward(Values gate_up, const float* scale, Values d_h, std::int64_t rows, int n,
+                      Values d_gate_up, float* d_scale) override {
     Run("SwigluBackward", [&] {
       Typed(gate_up, [&](auto* in) {
         using T = std::remove_pointer_t<decltype(in)>;
-        ops::SwigluBackward(stream(), static_cast<const T*>(in), scale, static_cast<const T*>(As<T>(d_h)), rows, n,
-                            As<T>(d_gate_up), d_scale);
+        ops::SwigluBackward(stream(), static_cast<const T*>(in), scale, static_cast<const T*>(As<T>(d_h)),
+                            rows, n, As<T>(d_gate_up), d_scale);
       });
     });
   }
@@ -402,12 +304,13 @@ class CudaBackend final : public Backend {
   }
   void ReadOffsets(const std::int32_t* offsets, std::span<std::int32_t> host) override {
     Run("ReadOffsets", [&] {
-      Check(transfers_->ReadNow(offsets, static_cast<std::int64_t>(host.size_bytes()), host.data()), "ReadOffsets");
+      Check(transfers_->ReadNow(offsets, static_cast<std::int64_t>(host.size_bytes()), host.data()),
+            "ReadOffsets");
     });
     if (!failure_.empty()) std::fill(host.begin(), host.end(), 0);
   }
-  void RouteBackward(const RouterShape& shape, const Routing& r, const float* d_slot_weights, std::int64_t tokens,
-                     float* d_logits) override {
+  void RouteBackward(const RouterShape& shape, const Routing& r, const float* d_slot_weights,
+                     std::int64_t tokens, float* d_logits) override {
     Run("RouteBackward", [&] {
       GatherValues(stream(), d_slot_weights, r.token_slots, tokens * shape.per_token, workspace_.d_weights);
       ops::RouteBackward(stream(), shape, r.scores, r.chosen, workspace_.d_weights, tokens, d_logits);
@@ -416,8 +319,8 @@ class CudaBackend final : public Backend {
   void BalanceLoss(const RouterShape& shape, const BatchTables& batch, const float* scores, double alpha,
                    const double* factor, float* d_logits, BalanceSums* sums) override {
     Run("BalanceLoss", [&] {
-      ops::BalanceLoss(stream(), shape, scores, batch.positions, batch.document_starts, documents_, alpha, factor,
-                       d_logits, sums, workspace_.any);
+      ops::BalanceLoss(stream(), shape, scores, batch.positions, batch.document_starts, documents_, alpha,
+                       factor, d_logits, sums, workspace_.any);
     });
   }
   void GatherSum(const Routing& routing, Values slots, std::int64_t tokens, int per_token, int n,
@@ -431,9 +334,9 @@ class CudaBackend final : public Backend {
   }
 
   void HeadLoss(const HeadArguments& a, const BatchTables& batch) override {
-    const DeviceTargets targets = {batch.targets,        batch.weights,     batch.host->teacher_k,
-                                   batch.teacher_counts, batch.teacher_ids, batch.teacher_logprobs,
-                                   batch.teacher_tail_logprobs};
+    const DeviceTargets targets = {
+        batch.targets,     batch.weights,          batch.host->teacher_k,      batch.teacher_counts,
+        batch.teacher_ids, batch.teacher_logprobs, batch.teacher_tail_logprobs};
     const std::int64_t chunk = HeadChunk(a.vocabulary);
     for (std::int64_t first = 0; first < batch.rows; first += chunk) {
       Run("HeadLoss", [&] { HeadChunkLoss(a, batch, targets, first, std::min(chunk, batch.rows - first)); });
@@ -451,8 +354,8 @@ class CudaBackend final : public Backend {
             "GlobalNorm");
     });
   }
-  void StepAdamW(const AdamWOptions& options, const OptimizerTensors& tensors, double norm, double learning_rate,
-                 std::int64_t steps_taken) override {
+  void StepAdamW(const AdamWOptions& options, const OptimizerTensors& tensors, double norm,
+                 double learning_rate, std::int64_t steps_taken) override {
     Run("StepAdamW", [&] {
       UploadStep(learning_rate, 0, steps_taken, norm);
       ops::StepAdamW(stream(), options, Optimizer(tensors));
@@ -504,8 +407,8 @@ class CudaBackend final : public Backend {
       for (int i = 0; i < c.moe_layers(); ++i) {
         const int bias = layout.Find("model.layers." + std::to_string(c.dense_layers + i) +
                                      ".mlp.gate.e_score_correction_bias");
-        ops::UpdateExpertBias(stream(), workspace_.loads + std::int64_t{i} * c.experts, c.experts, workspace_.step,
-                              weights + layout.tensors()[bias].offset);
+        ops::UpdateExpertBias(stream(), workspace_.loads + std::int64_t{i} * c.experts, c.experts,
+                              workspace_.step, weights + layout.tensors()[bias].offset);
       }
     });
   }
@@ -545,8 +448,11 @@ class CudaBackend final : public Backend {
     return {q, As<T>(v.kv), As<T>(v.rope_key), As<T>(v.out), v.log_sum};
   }
   DeviceAdamW Optimizer(const OptimizerTensors& t) const {
-    return {workspace_.leaves, workspace_.tensor_leaves, leaf_count_,     tensor_count_,          t.gradients,
-            t.weights,         t.matrices,               t.first_moment, t.second_moment, workspace_.norm_leaves,
+    return {workspace_.leaves, workspace_.tensor_leaves,
+            leaf_count_,       tensor_count_,
+            t.gradients,       t.weights,
+            t.matrices,        t.first_moment,
+            t.second_moment,   workspace_.norm_leaves,
             workspace_.step};
   }
   // What the optimiser's kernels read on the device; the host decided that the step is applied.
@@ -589,8 +495,8 @@ class CudaBackend final : public Backend {
                std::int64_t to_stride) {
     Typed(from, [&](auto* source) {
       Typed(to, [&](auto* target) {
-        ops::CopyColumns(stream(), const_cast<const std::remove_pointer_t<decltype(source)>*>(source), from_stride,
-                         rows, columns, target, to_stride);
+        ops::CopyColumns(stream(), const_cast<const std::remove_pointer_t<decltype(source)>*>(source),
+                         from_stride, rows, columns, target, to_stride);
       });
     });
   }
@@ -598,8 +504,8 @@ class CudaBackend final : public Backend {
   void Gather(Values from, const std::int32_t* rows, std::int64_t count, int n, Values to) {
     Typed(from, [&](auto* source) {
       Typed(to, [&](auto* target) {
-        ops::GatherRows(stream(), const_cast<const std::remove_pointer_t<decltype(source)>*>(source), rows, count, n,
-                   target);
+        ops::GatherRows(stream(), const_cast<const std::remove_pointer_t<decltype(source)>*>(source), rows,
+                        count, n, target);
       });
     });
   }
@@ -621,7 +527,8 @@ class CudaBackend final : public Backend {
         return Values(widened);
       }
       if (!by_token) return v;
-      if (gathered_from->data != v.data) Gather(v, slots.slot_tokens, count, width, workspace_.experts.gathered);
+      if (gathered_from->data != v.data)
+        Gather(v, slots.slot_tokens, count, width, workspace_.experts.gathered);
       *gathered_from = v;
       return workspace_.experts.gathered;
     };
@@ -634,8 +541,9 @@ class CudaBackend final : public Backend {
       const Values w = p.w.at(p.w_stride * static_cast<std::int64_t>(e));
       const Values xe = x.at(first * p.in), ye = y.at(first * p.out);
       groups_.push_back(p.kind == Kind::kForward ? Linear(xe, p.in, w, ye, p.out, size, p.in, p.out)
-                        : p.kind == Kind::kInput ? LinearInput(ye, p.out, w, xe, p.in, size, p.in, p.out)
-                                                 : LinearWeight(ye, p.out, xe, p.in, w.f32(), size, p.in, p.out));
+                        : p.kind == Kind::kInput
+                            ? LinearInput(ye, p.out, w, xe, p.in, size, p.in, p.out)
+                            : LinearWeight(ye, p.out, xe, p.in, w.f32(), size, p.in, p.out));
     }
     CudaMatmul::ListPointers(groups_, &pointers_);
     Check(transfers_->Upload(pointers_.data(), static_cast<std::int64_t>(pointers_.size() * sizeof(void*)),
@@ -652,20 +560,21 @@ class CudaBackend final : public Backend {
     const DeviceTokenLosses losses = {a.losses.cross_entropy + first, a.losses.divergence + first,
                                       a.losses.argmax == nullptr ? nullptr : a.losses.argmax + first};
     Gather(a.x, rows, count, a.hidden, w.x);
-    CheckBlas(matmul_->Multiply(Linear(w.x, a.hidden, a.w, w.logits, a.vocabulary, count, a.hidden, a.vocabulary)),
-              "HeadLoss");
+    CheckBlas(
+        matmul_->Multiply(Linear(w.x, a.hidden, a.w, w.logits, a.vocabulary, count, a.hidden, a.vocabulary)),
+        "HeadLoss");
     Typed(w.d_logits, [&](auto* d_logits) {
       ops::HeadLoss(stream(), w.logits, a.vocabulary, targets, rows, count, a.ce_weight, a.factor,
                     backward ? d_logits : nullptr, losses, w.work);
     });
     SumHeadLosses(stream(), targets, rows, count, a.ce_weight, losses, a.sums);
     if (!backward) return;
-    CheckBlas(matmul_->Multiply(
-                  LinearInput(w.d_logits, a.vocabulary, a.w, w.d_rows, a.hidden, count, a.hidden, a.vocabulary)),
+    CheckBlas(matmul_->Multiply(LinearInput(w.d_logits, a.vocabulary, a.w, w.d_rows, a.hidden, count,
+                                            a.hidden, a.vocabulary)),
               "HeadLoss");
     ScatterRows(stream(), static_cast<const float*>(w.d_rows), rows, count, a.hidden, a.d_x);
-    CheckBlas(matmul_->Multiply(
-                  LinearWeight(w.d_logits, a.vocabulary, w.x, a.hidden, a.d_w, count, a.hidden, a.vocabulary)),
+    CheckBlas(matmul_->Multiply(LinearWeight(w.d_logits, a.vocabulary, w.x, a.hidden, a.d_w, count, a.hidden,
+                                             a.vocabulary)),
               "HeadLoss");
   }
 
@@ -698,10 +607,11 @@ int DescribeCudaDevices(std::string* text) {
     cudaDeviceProp properties{};
     cudaGetDeviceProperties(&properties, 0);
     char memory[64];
-    std::snprintf(memory, sizeof(memory), "%.0f GiB", static_cast<double>(properties.totalGlobalMem) / (1 << 30));
+    std::snprintf(memory, sizeof(memory), "%.0f GiB",
+                  static_cast<double>(properties.totalGlobalMem) / (1 << 30));
     *text = std::to_string(count) + (count == 1 ? " CUDA device, a " : " CUDA devices, the first a ") +
-            properties.name + " with " + memory + ", compute capability " + std::to_string(properties.major) + "." +
-            std::to_string(properties.minor);
+            properties.name + " with " + memory + ", compute capability " + std::to_string(properties.major) +
+            "." + std::to_string(properties.minor);
     return count;
   }
   cudaGetLastError();
@@ -711,7 +621,8 @@ int DescribeCudaDevices(std::string* text) {
   const auto version = [](int v) { return std::to_string(v / 1000) + "." + std::to_string(v % 1000 / 10); };
   *text = "no CUDA device: ";
   if (error == cudaErrorInsufficientDriver && driver > 0) {
-    *text += "the driver supports CUDA " + version(driver) + ", wanted " + version(runtime) + " or newer (35)";
+    *text +=
+        "the driver supports CUDA " + version(driver) + ", wanted " + version(runtime) + " or newer (35)";
   } else if (error == cudaErrorInsufficientDriver) {
     *text += "no NVIDIA driver is loaded (35)";
   } else {

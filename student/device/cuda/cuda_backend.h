@@ -11,8 +11,8 @@
 namespace retort::student {
 
 // Opens device `ordinal` for fp32 or bf16. Null with *problem, one sentence with the driver's number in
-// parentheses, when there is no driver or one that is too old (35), no device (100), no such ordinal, a device
-// older than compute capability 8.0, or cuBLAS does not start.
+// parentheses, when there is no driver or one that is too old (35), no device (100), no such ordinal, a
+// device older than compute capability 8.0, or cuBLAS does not start.
 std::unique_ptr<Backend> OpenCudaBackend(int ordinal, Element activation, std::string* problem);
 
 // The number of devices; 0 with *problem when there is none. One sentence about them otherwise.

@@ -1,7 +1,7 @@
-#include "student/device/cuda/matmul.h"
-
 #include <cassert>
 #include <limits>
+
+#include "student/device/cuda/matmul.h"
 
 namespace retort::student {
 namespace {
@@ -34,8 +34,9 @@ cublasStatus_t CudaMatmul::Open(cudaStream_t stream, void* workspace) {
   }
   // Sums stay in fp32 where cuBLAS splits the depth of a bf16 product.
   if (status == CUBLAS_STATUS_SUCCESS) {
-    status = cublasSetMathMode(handle_, static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH |
-                                                                  CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION));
+    status = cublasSetMathMode(
+        handle_,
+        static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION));
   }
   if (status == CUBLAS_STATUS_SUCCESS) status = cublasSetAtomicsMode(handle_, CUBLAS_ATOMICS_NOT_ALLOWED);
   return status;
@@ -46,10 +47,10 @@ cublasStatus_t CudaMatmul::Multiply(const Product& p) {
   assert(p.a.element == Element::kBf16 || p.c.element == Element::kF32);
   if (p.m == 0 || p.n == 0) return CUBLAS_STATUS_SUCCESS;
   const float alpha = 1, beta = p.accumulate ? 1 : 0;
-  return cublasGemmEx(handle_, OperationOf(p.transpose_b), OperationOf(p.transpose_a), Int(p.n), Int(p.m), Int(p.k),
-                      &alpha, p.b.data, TypeOf(p.b.element), Int(p.b_stride), p.a.data, TypeOf(p.a.element),
-                      Int(p.a_stride), &beta, p.c.data, TypeOf(p.c.element), Int(p.c_stride), CUBLAS_COMPUTE_32F,
-                      CUBLAS_GEMM_DEFAULT);
+  return cublasGemmEx(handle_, OperationOf(p.transpose_b), OperationOf(p.transpose_a), Int(p.n), Int(p.m),
+                      Int(p.k), &alpha, p.b.data, TypeOf(p.b.element), Int(p.b_stride), p.a.data,
+                      TypeOf(p.a.element), Int(p.a_stride), &beta, p.c.data, TypeOf(p.c.element),
+                      Int(p.c_stride), CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
 }
 
 void CudaMatmul::ListPointers(std::span<const Product> products, std::vector<const void*>* pointers) {
@@ -85,11 +86,12 @@ cublasStatus_t CudaMatmul::MultiplyGrouped(std::span<const Product> products, bo
     beta_[i] = p.accumulate ? 1.0f : 0.0f;
   }
   const cudaDataType_t type = TypeOf(element);
-  return cublasGemmGroupedBatchedEx(
-      handle_, transpose_b_.data(), transpose_a_.data(), n_.data(), m_.data(), k_.data(), alpha_.data(), pointers,
-      type, b_stride_.data(), pointers + count, type, a_stride_.data(), beta_.data(),
-      const_cast<void* const*>(pointers + 2 * count), type, c_stride_.data(), Int(static_cast<std::int64_t>(count)),
-      group_size_.data(), tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F);
+  return cublasGemmGroupedBatchedEx(handle_, transpose_b_.data(), transpose_a_.data(), n_.data(), m_.data(),
+                                    k_.data(), alpha_.data(), pointers, type, b_stride_.data(),
+                                    pointers + count, type, a_stride_.data(), beta_.data(),
+                                    const_cast<void* const*>(pointers + 2 * count), type, c_stride_.data(),
+                                    Int(static_cast<std::int64_t>(count)), group_size_.data(),
+                                    tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F);
 }
 
 }  // namespace retort::student

@@ -1,15 +1,16 @@
-// Matrix products on the device by cuBLAS: the one place that knows that cuBLAS counts columns first. For code
-// that the CUDA compiler, or the rig of tests/cuda_on_cpu, reads.
+// Matrix products on the device by cuBLAS: the one place that knows that cuBLAS counts columns first. For
+// code that the CUDA compiler, or the rig of tests/cuda_on_cpu, reads.
 //
 // A row-major matrix [r, c] with rows `stride` apart is, read column-major, its transpose [c, r] with leading
-// dimension `stride`. So C = A*B row-major is asked for as C^T = B^T * A^T column-major: operands change places,
-// m and n change places, transposes stay with their operand.
+// dimension `stride`. So C = A*B row-major is asked for as C^T = B^T * A^T column-major: operands change
+// places, m and n change places, transposes stay with their operand.
 //
-// Types: fp32 operands are multiplied in fp32, never TF32; bf16 operands with fp32 sums, into fp32 or bf16. cuBLAS
-// runs with a workspace of its own and a fixed algorithm choice, so the same shapes give the same bits
+// Types: fp32 operands are multiplied in fp32, never TF32; bf16 operands with fp32 sums, into fp32 or bf16.
+// cuBLAS runs with a workspace of its own and a fixed algorithm choice, so the same shapes give the same bits
 // (NVIDIA, cuBLAS documentation, "Results reproducibility").
 //
-// Grouped products take one type for operands and result (docs/decisions/0006-gradients-of-experts-in-tf32.md).
+// Grouped products take one type for operands and result
+// (docs/decisions/0006-gradients-of-experts-in-tf32.md).
 #ifndef STUDENT_DEVICE_CUDA_MATMUL_H_
 #define STUDENT_DEVICE_CUDA_MATMUL_H_
 
@@ -40,8 +41,8 @@ class CudaMatmul {
   cublasStatus_t Multiply(const Product& product);
 
   // Products of one pair of types, all as the first: operands and result all fp32 or all bf16. tf32: fp32
-  // operands that are exact in TF32's ten bits, such as widened bf16, multiplied by tensor cores with fp32 sums.
-  // pointers: the device's copy of what ListPointers lists for the same products. None of m, n, k is 0.
+  // operands that are exact in TF32's ten bits, such as widened bf16, multiplied by tensor cores with fp32
+  // sums. pointers: the device's copy of what ListPointers lists for the same products. None of m, n, k is 0.
   static void ListPointers(std::span<const Product> products, std::vector<const void*>* pointers);
   cublasStatus_t MultiplyGrouped(std::span<const Product> products, bool tf32, const void* const* pointers);
 

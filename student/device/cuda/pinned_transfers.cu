@@ -1,8 +1,8 @@
-#include "student/device/cuda/pinned_transfers.h"
-
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+
+#include "student/device/cuda/pinned_transfers.h"
 
 namespace retort::student {
 
@@ -35,19 +35,21 @@ cudaError_t PinnedTransfers::Upload(const void* host, std::int64_t bytes, void* 
   char* target = static_cast<char*>(to);
   while (bytes > 0) {
     if (filled_ == kPieceBytes) {
-      if (const cudaError_t error = cudaEventRecord(upload_done_[half_], stream_); error != cudaSuccess) return error;
+      if (const cudaError_t error = cudaEventRecord(upload_done_[half_], stream_); error != cudaSuccess)
+        return error;
       upload_used_[half_] = true;
       half_ = 1 - half_;
       filled_ = 0;
       if (upload_used_[half_]) {
-        if (const cudaError_t error = cudaEventSynchronize(upload_done_[half_]); error != cudaSuccess) return error;
+        if (const cudaError_t error = cudaEventSynchronize(upload_done_[half_]); error != cudaSuccess)
+          return error;
       }
     }
     const std::int64_t piece = std::min(bytes, kPieceBytes - filled_);
     char* const pinned = upload_ + half_ * kPieceBytes + filled_;
     std::memcpy(pinned, from, static_cast<std::size_t>(piece));
-    if (const cudaError_t error = cudaMemcpyAsync(target, pinned, static_cast<std::size_t>(piece),
-                                                  cudaMemcpyHostToDevice, stream_);
+    if (const cudaError_t error =
+            cudaMemcpyAsync(target, pinned, static_cast<std::size_t>(piece), cudaMemcpyHostToDevice, stream_);
         error != cudaSuccess) {
       return error;
     }
@@ -69,8 +71,8 @@ cudaError_t PinnedTransfers::Download(const void* from, std::int64_t bytes, void
     }
     const std::int64_t piece = std::min(bytes, kPieceBytes - downloaded_);
     char* const pinned = download_ + downloaded_;
-    if (const cudaError_t error = cudaMemcpyAsync(pinned, source, static_cast<std::size_t>(piece),
-                                                  cudaMemcpyDeviceToHost, stream_);
+    if (const cudaError_t error =
+            cudaMemcpyAsync(pinned, source, static_cast<std::size_t>(piece), cudaMemcpyDeviceToHost, stream_);
         error != cudaSuccess) {
       return error;
     }

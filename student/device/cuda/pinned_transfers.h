@@ -1,5 +1,6 @@
-// Copies between ordinary host memory and the device that do not make the host wait: through page-locked memory.
-// (A copy from ordinary memory waits for the stream first: CUDA Runtime API, "API synchronization behavior".)
+// Copies between ordinary host memory and the device that do not make the host wait: through page-locked
+// memory. (A copy from ordinary memory waits for the stream first: CUDA Runtime API, "API synchronization
+// behavior".)
 //
 // One stream, one caller at a time. Errors are CUDA's own.
 #ifndef STUDENT_DEVICE_CUDA_PINNED_TRANSFERS_H_

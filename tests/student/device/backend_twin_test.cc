@@ -1,5 +1,6 @@
-// What the CUDA backend composes of kernels and cuBLAS, called through the seam, beside the CPU's: products of every
-// form and the head in chunks. The kernels themselves: tests/student/device_ops; whole passes: tests/student/model.
+// What the CUDA backend composes of kernels and cuBLAS, called through the seam, beside the CPU's: products
+// of every form and the head in chunks. The kernels themselves: tests/student/device_ops; whole passes:
+// tests/student/model.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -44,7 +45,8 @@ class Tensor {
   std::vector<float> Read() const {
     std::vector<float> result(count_);
     void* const wide = backend_.Allocate(count_ * 4);
-    backend_.CopyColumns(values_, count_, Values(static_cast<float*>(wide)), count_, 1, static_cast<int>(count_));
+    backend_.CopyColumns(values_, count_, Values(static_cast<float*>(wide)), count_, 1,
+                         static_cast<int>(count_));
     backend_.Download(wide, count_ * 4, result.data());
     EXPECT_EQ(backend_.Finish(), "");
     backend_.Free(wide);
@@ -66,7 +68,8 @@ class BackendTwinTest : public testing::TestWithParam<Element> {
   }
 
   // |a - b| <= (4 * sqrt(k) * u + roundings of the result) * size, for sums of k products of size <= 4.
-  void Compare(const std::vector<float>& cpu, const std::vector<float>& device, std::int64_t k, Element result) {
+  void Compare(const std::vector<float>& cpu, const std::vector<float>& device, std::int64_t k,
+               Element result) {
     ASSERT_EQ(cpu.size(), device.size());
     const double bound = 4 * std::sqrt(static_cast<double>(k) + 1) * kUnit;
     for (std::size_t i = 0; i < cpu.size(); ++i) {
@@ -78,9 +81,7 @@ class BackendTwinTest : public testing::TestWithParam<Element> {
     }
     ++cases_;
   }
-  ~BackendTwinTest() override {
-    std::printf("%d cases, worst error %.2g of the bound\n", cases_, worst_);
-  }
+  ~BackendTwinTest() override { std::printf("%d cases, worst error %.2g of the bound\n", cases_, worst_); }
 
   ThreadPool pool_;
   std::unique_ptr<Backend> cpu_, device_;
@@ -92,8 +93,8 @@ TEST_P(BackendTwinTest, ProductsOfEveryForm) {
   struct Size {
     int m, n, k;
   };
-  for (const Size s : {Size{1, 1, 1}, Size{3, 5, 7}, Size{33, 17, 64}, Size{64, 96, 31}, Size{0, 4, 4}, Size{4, 0, 4},
-                       Size{5, 6, 0}}) {
+  for (const Size s : {Size{1, 1, 1}, Size{3, 5, 7}, Size{33, 17, 64}, Size{64, 96, 31}, Size{0, 4, 4},
+                       Size{4, 0, 4}, Size{5, 6, 0}}) {
     for (int form = 0; form < 16; ++form) {
       Product p;
       p.m = s.m, p.n = s.n, p.k = s.k;
@@ -157,8 +158,7 @@ TEST_P(BackendTwinTest, ProductsOfExperts) {
           results[on_device] = (kind == Kind::kForward ? ty : kind == Kind::kInput ? tx : tw).Read();
           backend->Free(tokens);
         }
-        Compare(results[0], results[1], kOut,
-                kind == Kind::kWeight ? Element::kF32 : GetParam());
+        Compare(results[0], results[1], kOut, kind == Kind::kWeight ? Element::kF32 : GetParam());
       }
     }
   }

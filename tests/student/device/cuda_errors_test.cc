@@ -31,7 +31,8 @@ TEST(CudaErrorsTest, TooLittleMemoryForCublasIsToldWithNumbers) {
   cuda_on_cpu::SetDeviceMemory(std::size_t{16} << 20);
   const std::string problem = WhyNot(0);
   cuda_on_cpu::SetDeviceMemory(std::size_t{4} << 30);
-  EXPECT_NE(problem.find("32 MiB for cuBLAS do not fit, 16 MiB of 16 MiB are free"), std::string::npos) << problem;
+  EXPECT_NE(problem.find("32 MiB for cuBLAS do not fit, 16 MiB of 16 MiB are free"), std::string::npos)
+      << problem;
 }
 
 TEST(CudaErrorsTest, TheFirstFailureStaysAndOperatorsRest) {

@@ -25,14 +25,18 @@ class ForwardingBackend : public Backend {
     return to_->Reserve(layout, limits);
   }
   void Upload(const void* host, std::int64_t bytes, void* to) override { to_->Upload(host, bytes, to); }
-  void Download(const void* from, std::int64_t bytes, void* host) override { to_->Download(from, bytes, host); }
+  void Download(const void* from, std::int64_t bytes, void* host) override {
+    to_->Download(from, bytes, host);
+  }
   void Copy(const void* from, std::int64_t bytes, void* to) override { to_->Copy(from, bytes, to); }
   void Zero(void* memory, std::int64_t bytes) override { to_->Zero(memory, bytes); }
-  void CopyColumns(Values from, std::int64_t from_stride, Values to, std::int64_t to_stride, std::int64_t rows,
-                   int columns) override {
+  void CopyColumns(Values from, std::int64_t from_stride, Values to, std::int64_t to_stride,
+                   std::int64_t rows, int columns) override {
     to_->CopyColumns(from, from_stride, to, to_stride, rows, columns);
   }
-  Values Convert(const float* from, std::int64_t count, Values to) override { return to_->Convert(from, count, to); }
+  Values Convert(const float* from, std::int64_t count, Values to) override {
+    return to_->Convert(from, count, to);
+  }
   bool host_memory() const override { return to_->host_memory(); }
   std::string Finish() override { return to_->Finish(); }
   const std::string& failure() const override { return to_->failure(); }
@@ -46,7 +50,8 @@ class ForwardingBackend : public Backend {
   void Embed(const float* table, const BatchTables& batch, int n, float* x) override {
     to_->Embed(table, batch, n, x);
   }
-  void EmbedBackward(const BatchTables& batch, const float* dx, int vocabulary, int n, float* d_table) override {
+  void EmbedBackward(const BatchTables& batch, const float* dx, int vocabulary, int n,
+                     float* d_table) override {
     to_->EmbedBackward(batch, dx, vocabulary, n, d_table);
   }
   void RmsNorm(const float* x, std::int64_t x_stride, const float* w, std::int64_t rows, int n, float epsilon,
@@ -58,11 +63,12 @@ class ForwardingBackend : public Backend {
                        float* dw) override {
     to_->RmsNormBackward(x, x_stride, w, r, dy, dy_stride, rows, n, dx, dx_stride, dw);
   }
-  void Rope(const RopeTables& table, const std::int32_t* positions, std::int64_t rows, int vectors, bool backward,
-            Values x, std::int64_t row_stride, std::int64_t vector_stride) override {
+  void Rope(const RopeTables& table, const std::int32_t* positions, std::int64_t rows, int vectors,
+            bool backward, Values x, std::int64_t row_stride, std::int64_t vector_stride) override {
     to_->Rope(table, positions, rows, vectors, backward, x, row_stride, vector_stride);
   }
-  void Attention(const AttentionShape& shape, const BatchTables& batch, const AttentionValues& values) override {
+  void Attention(const AttentionShape& shape, const BatchTables& batch,
+                 const AttentionValues& values) override {
     to_->Attention(shape, batch, values);
   }
   void AttentionBackward(const AttentionShape& shape, const BatchTables& batch, const AttentionValues& values,
@@ -76,8 +82,8 @@ class ForwardingBackend : public Backend {
   void Swiglu(Values gate_up, const float* scale, std::int64_t rows, int n, Values h) override {
     to_->Swiglu(gate_up, scale, rows, n, h);
   }
-  void SwigluBackward(Values gate_up, const float* scale, Values d_h, std::int64_t rows, int n, Values d_gate_up,
-                      float* d_scale) override {
+  void SwigluBackward(Values gate_up, const float* scale, Values d_h, std::int64_t rows, int n,
+                      Values d_gate_up, float* d_scale) override {
     to_->SwigluBackward(gate_up, scale, d_h, rows, n, d_gate_up, d_scale);
   }
   void Route(const RouterShape& shape, const float* logits, const float* bias, std::int64_t tokens,
@@ -99,14 +105,16 @@ class ForwardingBackend : public Backend {
                  float* y) override {
     to_->GatherSum(routing, slots, tokens, per_token, n, y);
   }
-  void HeadLoss(const HeadArguments& arguments, const BatchTables& batch) override { to_->HeadLoss(arguments, batch); }
+  void HeadLoss(const HeadArguments& arguments, const BatchTables& batch) override {
+    to_->HeadLoss(arguments, batch);
+  }
   void GatherRows(Values x, const std::int32_t* rows, std::int64_t count, int n, Values y) override {
     to_->GatherRows(x, rows, count, n, y);
   }
 
   void GlobalNorm(const OptimizerTensors& tensors, double* norm) override { to_->GlobalNorm(tensors, norm); }
-  void StepAdamW(const AdamWOptions& options, const OptimizerTensors& tensors, double norm, double learning_rate,
-                 std::int64_t steps_taken) override {
+  void StepAdamW(const AdamWOptions& options, const OptimizerTensors& tensors, double norm,
+                 double learning_rate, std::int64_t steps_taken) override {
     to_->StepAdamW(options, tensors, norm, learning_rate, steps_taken);
   }
   void SquaredNorm(const OptimizerTensors& tensors, std::span<const Part> parts, double* sum) override {

@@ -32,14 +32,16 @@ class RouteWatcher final : public ForwardingBackend {
     Download(routing.scores, tokens * shape.experts * 4, scores.data());
     Download(bias, shape.experts * 4, biases.data());
     Finish();
-    for (std::int64_t t = 0; t < tokens; ++t) margins.push_back(Margin(shape, scores.data() + t * shape.experts, biases));
+    for (std::int64_t t = 0; t < tokens; ++t)
+      margins.push_back(Margin(shape, scores.data() + t * shape.experts, biases));
   }
 
   std::vector<std::int32_t> chosen;  // [routed tokens, K]
   std::vector<float> margins;        // [routed tokens]
 
  private:
-  // Between the last score chosen and the first that is not; without a group limit (UnitConfig has none here).
+  // Between the last score chosen and the first that is not; without a group limit (UnitConfig has none
+  // here).
   static float Margin(const RouterShape& shape, const float* scores, const std::vector<float>& bias) {
     std::vector<float> choice(shape.experts);
     for (int e = 0; e < shape.experts; ++e) choice[e] = scores[e] + bias[e];
@@ -54,16 +56,19 @@ ModelConfig Ungrouped() {
   return config;
 }
 
-// How far a device's loss may be from the CPU's after t steps, for products whose operands have a unit roundoff u.
+// How far a device's loss may be from the CPU's after t steps, for products whose operands have a unit
+// roundoff u.
 //
-// One pass: each of the stages that a value goes through (eight products and norms per layer and direction) adds
-// a relative error of about 4 * sqrt(k) * u for sums of k terms (Higham and Mary 2019: sums of random rounding
-// errors), or u alone where operands are rounded once; k is at most the widest row. Relative to logits and gradients
-// of size about one that is rho. Each step: AdamW moves every weight by at most 2 * rate, and one whose gradient g is
-// off by e moves wrong by at most 2 * rate * e / |g|, which changes the loss by at most 2 * rate * e: in all
-// 2 * rate * rho * |g|_1 <= 2 * rate * rho * sqrt(P) * |g|_2, with |g|_2 clipped to 1.
+// One pass: each of the stages that a value goes through (eight products and norms per layer and direction)
+// adds a relative error of about 4 * sqrt(k) * u for sums of k terms (Higham and Mary 2019: sums of random
+// rounding errors), or u alone where operands are rounded once; k is at most the widest row. Relative to
+// logits and gradients of size about one that is rho. Each step: AdamW moves every weight by at most 2 *
+// rate, and one whose gradient g is off by e moves wrong by at most 2 * rate * e / |g|, which changes the
+// loss by at most 2 * rate * e: in all 2 * rate * rho * |g|_1 <= 2 * rate * rho * sqrt(P) * |g|_2, with |g|_2
+// clipped to 1.
 double Rho(const ModelConfig& config, double u) {
-  const double widest = std::max({config.hidden, config.dense_width, config.vocabulary, 2 * config.shared_width()});
+  const double widest =
+      std::max({config.hidden, config.dense_width, config.vocabulary, 2 * config.shared_width()});
   const double sums = 4 * std::sqrt(widest) * 0x1p-24;
   return 16 * config.layers * sums + std::sqrt(16.0 * config.layers) * u;
 }
@@ -112,9 +117,11 @@ TEST(DeviceTrainingTest, FiftyStepsFollowTheCpu) {
     }
   }
   EXPECT_LT(last_loss, first_loss - 0.05);  // it does learn
-  EXPECT_GT(decided, tokens / 2);          // the bound leaves something to compare
-  std::printf("50 steps: worst loss error %.3g, %.2g of the bound; %lld of %lld routings decided by more than the bound\n",
-              worst, worst_share, static_cast<long long>(decided), static_cast<long long>(tokens));
+  EXPECT_GT(decided, tokens / 2);           // the bound leaves something to compare
+  std::printf(
+      "50 steps: worst loss error %.3g, %.2g of the bound; %lld of %lld routings decided by more than the "
+      "bound\n",
+      worst, worst_share, static_cast<long long>(decided), static_cast<long long>(tokens));
 }
 
 // In bf16 the losses stay near those of fp32, and the masters learn.
@@ -157,7 +164,8 @@ Trained Train(int steps, Element element, bool recompute = false) {
 }
 
 TEST(DeviceTrainingTest, TheSameRunTwiceGivesTheSameBits) {
-  for (const Element element : {Element::kF32, Element::kBf16}) EXPECT_EQ(Train(3, element), Train(3, element));
+  for (const Element element : {Element::kF32, Element::kBf16})
+    EXPECT_EQ(Train(3, element), Train(3, element));
 }
 
 // A missing dependency between copies, kernels and the host shows as other bits.
@@ -223,7 +231,8 @@ TEST(DeviceTrainingTest, WhatIsPredictedIsWhatIsTaken) {
       EXPECT_EQ(taken, plan.total());
     }
   }
-  EXPECT_EQ(cuda_on_cpu::Describe(cuda_on_cpu::CountObjects()), cuda_on_cpu::Describe(before)) << "left behind";
+  EXPECT_EQ(cuda_on_cpu::Describe(cuda_on_cpu::CountObjects()), cuda_on_cpu::Describe(before))
+      << "left behind";
 }
 
 TEST(DeviceTrainingTest, MemoryIsPlannedOrRefusedWithNumbers) {
@@ -250,7 +259,8 @@ TEST(DeviceTrainingTest, MemoryIsPlannedOrRefusedWithNumbers) {
   EXPECT_TRUE(plan.recompute);
   EXPECT_FALSE(choose(between, Recompute::kNever));
   EXPECT_FALSE(choose(kGiB / 8, Recompute::kWhenNeeded));
-  for (const char* word : {"cuda:0", "too little memory", "weights", "activations", "128 MiB", "computed twice"}) {
+  for (const char* word :
+       {"cuda:0", "too little memory", "weights", "activations", "128 MiB", "computed twice"}) {
     EXPECT_NE(problem.find(word), std::string::npos) << problem;
   }
   cuda_on_cpu::SetDeviceMemory(std::size_t{4} << 30);

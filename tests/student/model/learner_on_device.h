@@ -43,8 +43,8 @@ class LearnerOnDevice {
       : config_(layout->config()),
         backend_(std::move(backend)),
         learner_(layout, AdamWOptions{}, *backend_, nullptr) {
-    EXPECT_TRUE(learner_.Reserve({.limits = {.positions = 16, .rows = 16, .documents = 3, .teacher_k = 4},
-                                  .recompute = recompute}))
+    EXPECT_TRUE(learner_.Reserve(
+        {.limits = {.positions = 16, .rows = 16, .documents = 3, .teacher_k = 4}, .recompute = recompute}))
         << backend_->failure();
   }
 

@@ -1,5 +1,5 @@
-// The trainer on a device, by the rig of tests/cuda_on_cpu: checkpoints cross devices, and a device that is lost costs
-// no more than the steps since the last one.
+// The trainer on a device, by the rig of tests/cuda_on_cpu: checkpoints cross devices, and a device that is
+// lost costs no more than the steps since the last one.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
