@@ -65,7 +65,8 @@ void AddAuditCommands(CLI::App& app, Cli& cli) {
   write->add_option("--out", *out, "Folder to make")->required();
   write->footer(
       "Examples:\n  retort audit export --job kitchen --out evidence\n  retort audit export --out log-only");
-  write->callback([&cli, job, out] { cli.action = [&cli, job, out] { return ExportEvidence(cli, *job, *out); }; });
+  write->callback(
+      [&cli, job, out] { cli.action = [&cli, job, out] { return ExportEvidence(cli, *job, *out); }; });
 
   auto folder = std::make_shared<std::string>();
   auto key = std::make_shared<std::string>();
@@ -77,8 +78,9 @@ void AddAuditCommands(CLI::App& app, Cli& cli) {
   verify->footer(
       "Examples:\n  retort audit verify out/demo/evidence --key out/demo/log.vkey\n"
       "  retort audit verify evidence --key log.vkey -o json");
-  verify->callback(
-      [&cli, folder, key] { cli.action = [&cli, folder, key] { return VerifyEvidence(cli, *folder, *key); }; });
+  verify->callback([&cli, folder, key] {
+    cli.action = [&cli, folder, key] { return VerifyEvidence(cli, *folder, *key); };
+  });
 }
 
 }  // namespace retort::services

@@ -299,7 +299,8 @@ void AddLedgerCommands(CLI::App& app, Cli& cli) {
   verify->footer(
       "Examples:\n  retort ledger verify --key log.vkey --since monday.checkpoint\n"
       "  retort ledger verify --key log.vkey --proof entry57.tlog-proof --leaf entry57.leaf");
-  verify->callback([&cli, arguments] { cli.action = [&cli, arguments] { return VerifyEntry(cli, *arguments); }; });
+  verify->callback(
+      [&cli, arguments] { cli.action = [&cli, arguments] { return VerifyEntry(cli, *arguments); }; });
 }
 
 }  // namespace retort::services

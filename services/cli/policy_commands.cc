@@ -173,7 +173,8 @@ void AddPolicyCommands(CLI::App& app, Cli& cli) {
   check->footer(
       "Examples:\n  retort policy check --facts facts.yaml --packs policy/packs\n"
       "  retort policy check --job deploy/examples/refused-openai.yaml");
-  check->callback([&cli, arguments] { cli.action = [&cli, arguments] { return CheckFacts(cli, *arguments); }; });
+  check->callback(
+      [&cli, arguments] { cli.action = [&cli, arguments] { return CheckFacts(cli, *arguments); }; });
 }
 
 }  // namespace retort::services

@@ -23,8 +23,8 @@ class ReceivedFolder {
   static constexpr uint64_t kFilesMax = 2'000'000;
   static constexpr uint64_t kBytesMax = uint64_t{1} << 42;
 
-  // AlreadyExists when `path` is taken (it is never overwritten); FailedPrecondition when its parent cannot be
-  // written.
+  // AlreadyExists when `path` is taken (it is never overwritten); FailedPrecondition when its parent cannot
+  // be written.
   static absl::StatusOr<std::unique_ptr<ReceivedFolder>> Create(const std::string& path);
   ~ReceivedFolder();
   ReceivedFolder(const ReceivedFolder&) = delete;

@@ -108,7 +108,8 @@ void AddTeacherCommands(CLI::App& app, Cli& cli) {
   ask->footer(
       "Examples:\n  retort teacher ask \"How do I boil rice?\"\n"
       "  retort teacher ask \"Name a herb.\" --temperature 0.7 --seed 3 -o json");
-  ask->callback([&cli, arguments] { cli.action = [&cli, arguments] { return AskTeacher(cli, *arguments); }; });
+  ask->callback(
+      [&cli, arguments] { cli.action = [&cli, arguments] { return AskTeacher(cli, *arguments); }; });
 }
 
 }  // namespace retort::services

@@ -80,8 +80,7 @@ class JobsService final : public v1::JobsService::Service {
                           v1::AskTeacherResponse* response) override;
   grpc::Status DownloadStudent(grpc::ServerContext* context, const v1::DownloadStudentRequest* request,
                                grpc::ServerWriter<v1::StudentFile>* writer) override;
-  grpc::Status ExchangeRendezvous(grpc::ServerContext* context,
-                                  const v1::ExchangeRendezvousRequest* request,
+  grpc::Status ExchangeRendezvous(grpc::ServerContext* context, const v1::ExchangeRendezvousRequest* request,
                                   v1::ExchangeRendezvousResponse* response) override;
 
  private:

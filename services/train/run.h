@@ -27,7 +27,7 @@ struct RunOptions {
   std::string log_vkey;
   uint64_t dataset_entry = 0;
   int threads = 0;
-  student::World* world = nullptr;  // the ranks of the run (ranks.h), this one being rank 0; null: alone
+  student::World* world = nullptr;      // the ranks of the run (ranks.h), this one being rank 0; null: alone
   student::Backend* backend = nullptr;  // where to train (device.h); null: this processor
   Instruments instruments = PlainInstruments();
   Prices prices;

@@ -6,8 +6,8 @@
 
 namespace retort::student {
 
-// A view of a stream of some device runtime; what it points at belongs to the backend that made it. Work given
-// to one stream runs in order, work on two streams only as events say.
+// A view of a stream of some device runtime; what it points at belongs to the backend that made it. Work
+// given to one stream runs in order, work on two streams only as events say.
 struct Stream {
   void* handle = nullptr;  // a cudaStream_t
 };

@@ -27,8 +27,8 @@ void GatherSum(const Compute& compute, const Dispatch& dispatch, const float* sl
   GatherSum(compute, dispatch.token_slots.data(), slots, tokens, per_token, n, y);
 }
 
-void GatherSum(const Compute& compute, const std::int32_t* token_slots, const float* slots, std::int64_t tokens,
-               int per_token, int n, float* y) {
+void GatherSum(const Compute& compute, const std::int32_t* token_slots, const float* slots,
+               std::int64_t tokens, int per_token, int n, float* y) {
   const RowKernels& kernels = RowKernelsOf(compute.isa);
   ForEachBlock(compute, tokens, 64, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; ++t) {

@@ -31,8 +31,8 @@ void GatherSum(const Compute& compute, const Dispatch& dispatch, const float* sl
                int per_token, int n, float* y);
 
 // The same with token_slots [tokens, per_token] of a Dispatch alone.
-void GatherSum(const Compute& compute, const std::int32_t* token_slots, const float* slots, std::int64_t tokens,
-               int per_token, int n, float* y);
+void GatherSum(const Compute& compute, const std::int32_t* token_slots, const float* slots,
+               std::int64_t tokens, int per_token, int n, float* y);
 
 // A Dispatch in device memory: the same four arrays, owned by the caller.
 struct DeviceDispatch {

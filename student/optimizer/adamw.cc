@@ -107,15 +107,15 @@ double AdamW::Step(ParameterSet* parameters, const Gradients& gradients, double 
   const double norm = GlobalNorm(gradients, pool_);
   if (!std::isfinite(norm)) return norm;
   StepAdamW(options_, layout, gradients.storage().data(), norm, learning_rate, steps_taken_,
-            parameters->storage().data(), first_moment_.storage().data(), second_moment_.storage().data(), pool_,
-            isa_);
+            parameters->storage().data(), first_moment_.storage().data(), second_moment_.storage().data(),
+            pool_, isa_);
   ++steps_taken_;
   return norm;
 }
 
-void StepAdamW(const AdamWOptions& options, const ParameterLayout& layout, const float* gradients, double norm,
-               double learning_rate, std::int64_t steps_taken, float* parameters, float* first_moment,
-               float* second_moment, ThreadPool& pool, Isa isa) {
+void StepAdamW(const AdamWOptions& options, const ParameterLayout& layout, const float* gradients,
+               double norm, double learning_rate, std::int64_t steps_taken, float* parameters,
+               float* first_moment, float* second_moment, ThreadPool& pool, Isa isa) {
   const double steps = static_cast<double>(steps_taken + 1);
   const double scale = options.clip_norm > 0 && norm > options.clip_norm ? options.clip_norm / norm : 1.0;
   const double correction1 = 1 - std::pow(options.beta1, steps),

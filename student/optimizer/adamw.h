@@ -100,12 +100,12 @@ void GlobalNorm(Stream stream, const DeviceAdamW& tensors);
 // step->norm is not finite, clears step->applied and changes nothing else.
 void StepAdamW(Stream stream, const AdamWOptions& options, const DeviceAdamW& tensors);
 
-// The same two on the CPU, over storages of one layout, wherever they lie. StepAdamW is AdamW::Step without the
-// norm and the count: norm is finite, steps_taken counts the steps before this one.
+// The same two on the CPU, over storages of one layout, wherever they lie. StepAdamW is AdamW::Step without
+// the norm and the count: norm is finite, steps_taken counts the steps before this one.
 double GlobalNorm(const ParameterLayout& layout, const float* gradients, ThreadPool& pool);
-void StepAdamW(const AdamWOptions& options, const ParameterLayout& layout, const float* gradients, double norm,
-               double learning_rate, std::int64_t steps_taken, float* parameters, float* first_moment,
-               float* second_moment, ThreadPool& pool, Isa isa);
+void StepAdamW(const AdamWOptions& options, const ParameterLayout& layout, const float* gradients,
+               double norm, double learning_rate, std::int64_t steps_taken, float* parameters,
+               float* first_moment, float* second_moment, ThreadPool& pool, Isa isa);
 
 // Square root of the sum of squares of all trained tensors: each tensor summed in fp64 over a fixed tree of
 // 4,096-value leaves, tensors added in name order.

@@ -60,10 +60,9 @@ absl::Status Damaged(const std::string& path, std::string_view what) {
 absl::StatusOr<CheckpointState> ParseState(std::string_view description) {
   const auto json = ParseStrictJson(description, "training state", {kStateBytesMax, 3});
   if (!json.ok()) return json.status();
-  std::vector<std::string> members = {"data_sha256",     "first_moment",      "format",
-                                      "loss",            "manifest_sha256",   "next_row",
-                                      "previous_digest", "router_bias",       "second_moment",
-                                      "step",            "transcript_sha256", "weights"};
+  std::vector<std::string> members = {
+      "data_sha256",     "first_moment", "format",        "loss", "manifest_sha256",   "next_row",
+      "previous_digest", "router_bias",  "second_moment", "step", "transcript_sha256", "weights"};
   const bool on_device = json->is_object() && json->contains(kComputedOn);
   if (on_device) members.push_back(kComputedOn);
   if (auto status = JsonHasExactly(*json, members); !status.ok()) return status;
@@ -92,7 +91,8 @@ absl::StatusOr<CheckpointState> ParseState(std::string_view description) {
   if (on_device) {
     auto value = JsonString(*json, kComputedOn, kComputedOnBytesMax);
     if (!value.ok()) return value.status();
-    if (value->empty()) return absl::InvalidArgumentError("training state: computed_on: empty; wanted a device");
+    if (value->empty())
+      return absl::InvalidArgumentError("training state: computed_on: empty; wanted a device");
     state.computed_on = *std::move(value);
   }
   return state;
@@ -114,17 +114,17 @@ std::string DescribeState(const CheckpointState& state, const TrainingState& tra
     }
   }
   nlohmann::json json = {{"format", kFormat},
-                               {"step", state.step},
-                               {"next_row", state.next_row},
-                               {"manifest_sha256", state.manifest_sha256},
-                               {"data_sha256", state.data_sha256},
-                               {"transcript_sha256", state.transcript_sha256},
-                               {"previous_digest", state.previous_digest},
-                               {"loss", state.loss},
-                               {"weights", names},
-                               {"router_bias", biases},
-                               {"first_moment", MomentDigest(training.first_moment, pool)},
-                               {"second_moment", MomentDigest(training.second_moment, pool)}};
+                         {"step", state.step},
+                         {"next_row", state.next_row},
+                         {"manifest_sha256", state.manifest_sha256},
+                         {"data_sha256", state.data_sha256},
+                         {"transcript_sha256", state.transcript_sha256},
+                         {"previous_digest", state.previous_digest},
+                         {"loss", state.loss},
+                         {"weights", names},
+                         {"router_bias", biases},
+                         {"first_moment", MomentDigest(training.first_moment, pool)},
+                         {"second_moment", MomentDigest(training.second_moment, pool)}};
   if (!state.computed_on.empty()) json[kComputedOn] = state.computed_on;
   return json.dump();
 }

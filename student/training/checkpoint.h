@@ -32,8 +32,8 @@ struct CheckpointState {
   std::string transcript_sha256;  // hash chain over the steps so far
   std::string previous_digest;    // of the checkpoint before; empty at step 0
   std::string loss;               // of the last step, decimal; empty at step 0
-  // Compute type and name of the device of the last step, printable ASCII: "bf16 NVIDIA H100 80GB HBM3". Empty:
-  // fp32 on a CPU; the state then has no such member.
+  // Compute type and name of the device of the last step, printable ASCII: "bf16 NVIDIA H100 80GB HBM3".
+  // Empty: fp32 on a CPU; the state then has no such member.
   std::string computed_on;
 };
 

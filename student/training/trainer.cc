@@ -199,8 +199,8 @@ struct Trainer::Impl {
   const std::optional<RunFolder> folder;  // of rank 0
   std::vector<Document> documents;
   RowStream rows;
-  mutable ThreadPool pool;  // hashing a const state uses its threads
-  Model model;              // measures
+  mutable ThreadPool pool;                     // hashing a const state uses its threads
+  Model model;                                 // measures
   const std::unique_ptr<Backend> own_backend;  // unless one was given
   Backend* const backend;
   Learner learner;

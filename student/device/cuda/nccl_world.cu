@@ -1,5 +1,3 @@
-#include "student/device/cuda/nccl_world.h"
-
 #include <cuda_runtime.h>
 #include <nccl.h>
 
@@ -15,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "student/device/cuda/nccl_world.h"
 #include "student/device/cuda_library.h"
 
 namespace retort::student {

@@ -51,7 +51,8 @@ tls: {certificate: a, private_key: b, authorities: c}
 keys: {jobs: j, trainer: t}
 peers: {teacher: "t:1", policy: "p:1", ledger: "l:1"}
 )";
-  EXPECT_EQ(Load(base + "metrics_dir: /m\ntraining_costs: {currency: EUR, price_device_hour: \"2.50\"}\n", {"jobs"}),
+  EXPECT_EQ(Load(base + "metrics_dir: /m\ntraining_costs: {currency: EUR, price_device_hour: \"2.50\"}\n",
+                 {"jobs"}),
             absl::OkStatus());
   EXPECT_EQ(Load(base + "training_costs: {declared_watts: \"65\"}\n", {"jobs"}), absl::OkStatus());
   const std::pair<const char*, const char*> bad[] = {
