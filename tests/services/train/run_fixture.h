@@ -185,7 +185,10 @@ class RunFixture : public testing::Test {
     request.set_page_size(1000);
     wire::ListEntriesResponse response;
     grpc::ClientContext context;
-    EXPECT_TRUE(stub_->ListEntries(&context, request, &response).ok());
+    context.set_wait_for_ready(true);  // on a busy machine a handshake may take longer than its first attempt
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
+    const auto status = services::FromGrpcStatus(stub_->ListEntries(&context, request, &response));
+    EXPECT_TRUE(status.ok()) << status;
     std::vector<ledger::TrainingStatement> statements;
     for (const auto& entry : response.entries()) {
       auto statement = ledger::TrainingStatement::Parse(entry.statements(0).statement());
