@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "ledger/no_auto_recovery.h"
+#include "ledger/storage_log.h"
 
 namespace retort::ledger::internal {
 namespace {
@@ -123,6 +124,7 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const std::string& path, rock
   options.max_total_wal_size = 256 << 20;
   if (storage != nullptr) options.env = storage;
   options.listeners.push_back(std::make_shared<NoAutoRecovery>());
+  options.info_log = std::make_shared<StorageLog>();
 
   std::vector<rocksdb::ColumnFamilyDescriptor> families;
   for (size_t i = 0; i < kFamilyCount; ++i) {

@@ -10,6 +10,7 @@
 
 #include "google/protobuf/util/time_util.h"
 #include "ledger/no_auto_recovery.h"
+#include "ledger/storage_log.h"
 #include "rocksdb/db.h"
 #include "rocksdb/write_batch.h"
 #include "services/edge/status.h"
@@ -190,6 +191,7 @@ absl::StatusOr<std::unique_ptr<JobStore>> JobStore::Open(const std::filesystem::
   options.track_and_verify_wals_in_manifest = true;
   options.keep_log_file_num = 3;
   options.listeners.push_back(std::make_shared<ledger::NoAutoRecovery>());
+  options.info_log = std::make_shared<ledger::StorageLog>();
   rocksdb::DB* db = nullptr;
   const rocksdb::Status status = rocksdb::DB::Open(options, folder.string(), &db);
   if (!status.ok()) return FromRocks(status, "jobs database in " + folder.string());
