@@ -21,10 +21,9 @@ absl::StatusOr<TrainingDevice> OpenTrainingDevice(const DeviceRequest& request,
     choice = student::ChooseDevice(absl::StrCat("cuda:", request.local_rank), library);
   }
   if (!choice.ok) {
-    const bool unknown = choice.reason.find("wanted auto") != std::string::npos;
-    return unknown ? absl::InvalidArgumentError(choice.reason)
-                   : absl::FailedPreconditionError(
-                         absl::StrCat("--device=", request.device, ": ", choice.reason));
+    return choice.malformed ? absl::InvalidArgumentError(choice.reason)
+                            : absl::FailedPreconditionError(
+                                  absl::StrCat("--device=", request.device, ": ", choice.reason));
   }
   if (log) log(choice.reason);
   if (choice.device == "cpu") {

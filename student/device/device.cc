@@ -68,7 +68,7 @@ DeviceChoice ChooseDevice(std::string_view requested, const std::string& library
     return {
         false, "",
         "--device: saw '" + std::string(requested.substr(0, 32)) + "', wanted auto, cpu, cuda or cuda:<n>",
-        ""};
+        "", true};
   }
   int count = 0;
   const std::string seen = DescribeCudaDevices(library, &count);

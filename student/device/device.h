@@ -24,9 +24,10 @@ namespace retort::student {
 
 struct DeviceChoice {
   bool ok = false;
-  std::string device;   // "cpu" or "cuda:<n>" when ok
-  std::string reason;   // why it was taken, or why the request is refused; one sentence for people
-  std::string library;  // of a CUDA device
+  std::string device;      // "cpu" or "cuda:<n>" when ok
+  std::string reason;      // why it was taken, or why the request is refused; one sentence for people
+  std::string library;     // of a CUDA device
+  bool malformed = false;  // refused because the request is none of the words that are known
 };
 
 // What the driver says about CUDA devices, in one sentence: "no CUDA device: …" when *count is 0, or their
