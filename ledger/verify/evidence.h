@@ -1,12 +1,13 @@
 // Offline verification of an evidence pack: from a folder and the log's public key, nothing else.
 //
 // The pack (docs/formats/ledger.md, "Evidence pack") is
-//   manifest.json                 canonical JSON: size and SHA-256 of every other file
-//   (ledger/verify/pack_manifest.h) checkpoint                    C2SP note, signed by the log
-//   tile/entries/...              every entry, in C2SP bundles
-//   tile/0/...                    the leaf hashes, in C2SP tiles; optional: they tell which entry a changed
-//   byte is in attachments/<sha256>          packs, dataset manifests, training manifests student/... the
-//   released files, when a student was released
+//
+// - manifest.json: size and SHA-256 of every other file, canonical JSON (ledger/verify/pack_manifest.h);
+// - checkpoint: a C2SP note, signed by the log;
+// - tile/entries/...: every entry, in C2SP bundles;
+// - tile/0/...: the leaf hashes, in C2SP tiles; optional, they tell which entry a changed byte is in;
+// - attachments/<sha256>: packs, dataset manifests, training manifests;
+// - student/...: the released files, when a student was released.
 //
 // Contents are checked before the blanket digests of manifest.json, so a changed byte is reported as what it
 // changed: the statement of the entry, the file of the student. Findings are collected, up to kFindingsMax,

@@ -113,6 +113,7 @@ absl::Status EntryAuditor::TakeSample(uint64_t index, const Entry& entry, const 
                            .job_uid = capture->job_uid,
                            .held_out = capture->split == "held_out",
                            .allowed = decision->effect == "allow"};
+  ++samples_of_job_[capture->job_uid];
   decision_digests_[index] = Sha256(entry.statements[1].statement);
   ++counts_.decisions;
   return visitor_.decision ? visitor_.decision(index, *decision, &*capture) : absl::OkStatus();
@@ -189,6 +190,12 @@ absl::Status EntryAuditor::TakeDataset(uint64_t index, const Entry& entry) {
     return Wrong("says " + std::to_string(dataset->train_samples) + " + " +
                  std::to_string(dataset->held_out_samples) + " samples; its manifest lists " +
                  std::to_string(train) + " + " + std::to_string(held_out));
+  }
+  const int64_t excluded = samples_of_job_[dataset->job_uid] - static_cast<int64_t>(manifest->samples.size());
+  if (excluded != dataset->excluded_samples) {
+    return Wrong("says that " + std::to_string(dataset->excluded_samples) +
+                 " samples of the job are left out; those before it and not listed are " +
+                 std::to_string(excluded));
   }
   return visitor_.dataset ? visitor_.dataset(index, *dataset) : absl::OkStatus();
 }

@@ -87,6 +87,7 @@ class EntryAuditor {
   std::unordered_set<std::string> request_ids_;
   std::set<std::string> named_attachments_;
   std::unordered_map<uint64_t, Sample> samples_;
+  std::map<std::string, int64_t> samples_of_job_;          // so far, by job uid
   std::unordered_map<uint64_t, Digest> decision_digests_;  // by entry, of its decision statement
   std::map<Digest, std::string> later_effects_;            // by subject, of the newest later decision
   std::map<uint64_t, DatasetStatement> datasets_;

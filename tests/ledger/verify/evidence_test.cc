@@ -347,7 +347,7 @@ class ForgedLogTest : public EvidenceTest {
     EXPECT_TRUE(WritePackManifest(Pack(), std::nullopt).ok());
     return VerifyEvidence(Pack(), keys_.log.vkey(), "", {})->Verdict();
   }
-  void AddDataset(const std::vector<uint64_t>& listed) {
+  void AddDataset(const std::vector<uint64_t>& listed, int64_t excluded = 0) {
     DatasetManifest manifest;
     for (const uint64_t index : listed) {
       manifest.samples.push_back(
@@ -363,7 +363,7 @@ class ForgedLogTest : public EvidenceTest {
                                    HexEncode(Sha256(json)),
                                    static_cast<int64_t>(listed.size()),
                                    0,
-                                   0};
+                                   excluded};
     Add(EntryKind::kDataset, {SignStatement(keys_.log, StatementType::kDataset, dataset.ToJson())});
   }
   std::vector<std::string> leaves_;
@@ -387,6 +387,18 @@ TEST_F(ForgedLogTest, DatasetsListSamplesOnly) {
   AddDataset({5, 0});
   EXPECT_EQ(VerdictOfPack(),
             "FAILED: entry 6 (DATASET): lists entry 0, which is no verified SAMPLE before it");
+}
+
+TEST_F(ForgedLogTest, DatasetsCountWhatTheyLeaveOut) {
+  Add(EntryKind::kSample, MakeSample(keys_, {}).statements);
+  Add(EntryKind::kSample, MakeSample(keys_, {.index = 1, .effect = "deny"}).statements);
+  AddDataset({5}, 1);
+  EXPECT_EQ(VerdictOfPack(), "VERIFIED");
+  leaves_.pop_back();
+  AddDataset({5}, 0);
+  EXPECT_EQ(VerdictOfPack(),
+            "FAILED: entry 7 (DATASET): says that 0 samples of the job are left out; those before it and not "
+            "listed are 1");
 }
 
 TEST_F(ForgedLogTest, RevokedSamplesStayOut) {
