@@ -40,7 +40,7 @@
 namespace retort::student {
 
 // Changes with every change of this file or of a type in it; libretort_cuda.so of another version is refused.
-inline constexpr int kBackendVersion = 1;
+inline constexpr int kBackendVersion = 2;
 
 enum class Element : std::uint8_t { kF32, kBf16 };
 inline constexpr std::int64_t BytesOf(Element element) {
@@ -70,6 +70,7 @@ struct DeviceDescription {
   std::string name;               // for people: "avx512", "NVIDIA H100 80GB HBM3"
   std::string compute;            // "fp32" or "bf16": inputs of matrix products; sums are fp32 in both
   int ordinal = 0;                // of the device among those that the driver shows; 0 for the CPU
+  std::string pci_bus_id;         // "0000:17:00.0", which NVML knows it by; empty for the CPU
   std::int64_t memory_bytes = 0;  // of the device; 0 on the CPU, where nothing is limited here
   std::int64_t free_bytes = 0;    // when the backend was made
 };
@@ -241,11 +242,19 @@ class Backend {
 
   // Streams for transfers beside the computation, and events between them. On the CPU all of it is empty: a
   // Stream without a handle. Streams and events are freed with the backend.
-  virtual Stream stream() const = 0;  // the one that operators run on
+  virtual Stream stream() = 0;  // the one that operators run on; what segments keep is given to it first
   virtual Stream MakeStream() = 0;
   virtual void* MakeEvent() = 0;
   virtual void Record(void* event, Stream stream) = 0;
   virtual void Wait(Stream stream, void* event) = 0;  // work given to `stream` from here on waits for it
+
+  // Between the two a backend may keep operators back and give them to its stream in pieces that it has
+  // learned to repeat (cuda/segments.h: CUDA graphs of what comes again with the same shapes and addresses).
+  // Results, order and failures are as without. Whatever needs the host or another stream (ReadOffsets,
+  // products of experts, transfers, events, stream(), memory, Finish) comes after what was kept before it.
+  // Not nested; nothing on the CPU.
+  virtual void BeginSegments() = 0;
+  virtual void EndSegments() = 0;
 
   // Operators. BeginBatch comes before those of a batch, within what is reserved.
   virtual void BeginBatch(const BatchTables& batch) = 0;

@@ -61,11 +61,13 @@ class CpuBackend final : public Backend {
   std::string Finish() override { return failure_; }
   const std::string& failure() const override { return failure_; }
 
-  Stream stream() const override { return {}; }
+  Stream stream() override { return {}; }
   Stream MakeStream() override { return {}; }
   void* MakeEvent() override { return nullptr; }
   void Record(void*, Stream) override {}
   void Wait(Stream, void*) override {}
+  void BeginSegments() override {}
+  void EndSegments() override {}
 
   void BeginBatch(const BatchTables&) override {}
   void Embed(const float* table, const BatchTables& batch, int n, float* x) override {

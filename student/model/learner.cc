@@ -208,6 +208,7 @@ LearnedStep Learner::Step(std::span<const PackedBatch> batches, const StepInputs
   const WeightView view = {run.layout.get(), run.weights, run.matrices, run.gradients};
   for (std::size_t i = 0; i < batches.size(); ++i) {
     const BatchTables& tables = run.pass.Upload(batches[i]);
+    backend.BeginSegments();
     run.pass.Forward(view, tables);
     if (backend.host_memory()) result.forward_seconds += watch.Lap();
     Pass::LayerDone done;
@@ -215,6 +216,7 @@ LearnedStep Learner::Step(std::span<const PackedBatch> batches, const StepInputs
       done = [&](int layer) { run.sharded->LayerDone(layer, run.gradients); };
     }
     run.pass.Backward(view, tables, inputs.loss, run.factor, run.sums, done);
+    backend.EndSegments();
     run.pass.AddLoads(result.expert_counts);
     result.backward_seconds += watch.Lap();
   }

@@ -65,9 +65,13 @@ void AddInto(Stream stream, const From* x, std::int64_t count, float* y) {
 }
 
 void SetZero(Stream stream, void* memory, std::size_t bytes) {
+  if (bytes == 0) return;
+  if (stream.kept != nullptr) {
+    stream.kept->AddZero(memory, static_cast<std::int64_t>(bytes));
+    return;
+  }
   // A refusal stays with the runtime, as that of a launch does.
-  if (bytes > 0)
-    static_cast<void>(cudaMemsetAsync(memory, 0, bytes, static_cast<cudaStream_t>(stream.handle)));
+  static_cast<void>(cudaMemsetAsync(memory, 0, bytes, static_cast<cudaStream_t>(stream.handle)));
 }
 
 template void CopyColumns(Stream, const float*, std::int64_t, std::int64_t, int, float*, std::int64_t);

@@ -39,6 +39,7 @@ VALUE(cudaErrorStreamCaptureUnjoined, 904);
 VALUE(cudaErrorStreamCaptureIsolation, 905);
 VALUE(cudaErrorStreamCaptureImplicit, 906);
 VALUE(cudaErrorCapturedEvent, 907);
+VALUE(cudaErrorStreamCaptureWrongThread, 908);
 VALUE(cudaErrorUnknown, 999);
 VALUE(cudaMemcpyHostToHost, 0);
 VALUE(cudaMemcpyHostToDevice, 1);

@@ -55,6 +55,8 @@ constexpr ErrorText kErrors[] = {
                  "operation would make the legacy stream depend on a capturing one"),
     RETORT_ERROR(cudaErrorCapturedEvent,
                  "operation not permitted on an event last recorded in a capturing stream"),
+    RETORT_ERROR(cudaErrorStreamCaptureWrongThread,
+                 "attempt to terminate a thread-local capture sequence from another thread"),
     RETORT_ERROR(cudaErrorUnknown, "unknown error"),
 #undef RETORT_ERROR
 };
@@ -137,6 +139,11 @@ HostWaits CountHostWaits() {
 std::uint64_t CountLaunches() {
   const std::lock_guard<std::mutex> hold(TheRuntime().lock);
   return TheRuntime().launches;
+}
+
+std::uint64_t CountGraphLaunches() {
+  const std::lock_guard<std::mutex> hold(TheRuntime().lock);
+  return TheRuntime().graph_launches;
 }
 
 Objects CountObjects() {

@@ -25,6 +25,8 @@ cudaError_t RefuseDuringCapture() {
   cudaError_t error = cudaSuccess;
   for (const std::shared_ptr<Capture>& capture : TheRuntime().captures) {
     if (capture->mode == cudaStreamCaptureModeRelaxed) continue;
+    if (capture->mode == cudaStreamCaptureModeThreadLocal && capture->thread != std::this_thread::get_id())
+      continue;
     capture->valid = false;
     error = cudaErrorStreamCaptureUnsupported;
   }
@@ -83,9 +85,12 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
   const std::shared_ptr<StreamState> state = StateOf(stream);
   if (state == nullptr) return Failed(cudaErrorInvalidResourceHandle);
   if (state->is_null) return Failed(cudaErrorStreamCaptureUnsupported);
+  if (mode < cudaStreamCaptureModeGlobal || mode > cudaStreamCaptureModeRelaxed)
+    return Failed(cudaErrorInvalidValue);
   if (state->capture != nullptr) return Failed(cudaErrorIllegalState);
   auto capture = std::make_shared<Capture>();
   capture->mode = mode;
+  capture->thread = std::this_thread::get_id();
   capture->joined.push_back(state);
   state->capture = capture;
   state->capture_tail.clear();
@@ -102,6 +107,8 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   if (state == nullptr) return Failed(cudaErrorInvalidResourceHandle);
   const std::shared_ptr<Capture> capture = state->capture;
   if (capture == nullptr) return Failed(cudaErrorIllegalState);
+  if (capture->mode != cudaStreamCaptureModeRelaxed && capture->thread != std::this_thread::get_id())
+    return Failed(cudaErrorStreamCaptureWrongThread);
   if (capture->joined.front() != state) {  // began on another stream
     capture->valid = false;
     return Failed(cudaErrorStreamCaptureUnmatched);
@@ -152,6 +159,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
   if (const cudaError_t error = DeviceError(); error != cudaSuccess) return Failed(error);
   if (executable == nullptr) return Failed(cudaErrorInvalidValue);
   const std::lock_guard<std::mutex> hold(TheRuntime().lock);
+  ++TheRuntime().graph_launches;
   const auto run = std::make_shared<GraphRun>(GraphRun{executable->nodes});
   return Failed(retort::cuda_on_cpu::EnqueueWaiting(stream, [run] { return run->Progress(); }));
 }

@@ -144,6 +144,7 @@ cudaError_t cudaFreeHost(void* pointer) {
   if (const cudaError_t error = DeviceError(); error != cudaSuccess) return Failed(error);
   const std::lock_guard<std::mutex> hold(TheRuntime().lock);
   if (pointer == nullptr) return cudaSuccess;
+  if (const cudaError_t error = RefuseDuringCapture(); error != cudaSuccess) return Failed(error);
   for (int device = 0; device < TheRuntime().device_count; ++device) RunAll(device);
   return TheRuntime().memory.FreePinned(pointer) ? cudaSuccess : Failed(cudaErrorInvalidValue);
 }

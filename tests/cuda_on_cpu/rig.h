@@ -65,8 +65,10 @@ struct Objects {
 Objects CountObjects();
 std::string Describe(const Objects& objects);
 
-// Launches since the start of the process, for tests that say what a step costs.
+// Launches of kernels since the start of the process, those into a capture among them and those of a graph
+// not, and of graphs: for tests that say what a step costs.
 std::uint64_t CountLaunches();
+std::uint64_t CountGraphLaunches();
 
 }  // namespace retort::cuda_on_cpu
 

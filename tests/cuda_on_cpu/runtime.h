@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <random>
+#include <thread>
 #include <vector>
 
 #include "cuda_runtime_api.h"
@@ -53,6 +54,7 @@ struct Capture {
   std::vector<Node> nodes;
   std::vector<std::shared_ptr<StreamState>> joined;
   cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
+  std::thread::id thread;  // that began it
   bool valid = true;
   bool open = true;
 };
@@ -67,6 +69,7 @@ struct Runtime {
   std::chrono::seconds hang_limit{60};
   HostWaits waits;
   std::uint64_t launches = 0;
+  std::uint64_t graph_launches = 0;
   std::size_t graphs = 0;
   std::size_t events = 0;
   std::size_t handles = 0;
@@ -106,7 +109,10 @@ void RunUntil(const Point& point);
 void RunAll(int device);          // everything that is queued on a device
 void CountHostWait(bool hidden);  // and, in shuffled order, lets other streams progress
 
-// An error when the call would break a capture that is being recorded (which it then invalidates).
+// An error when the call, of the calling thread, is one that a capture in progress forbids; the capture is
+// then invalid. What allocates, frees or waits is forbidden to every thread by a global capture, to the
+// thread that began it by a thread-local one, to nobody by a relaxed one (CUDA Runtime API,
+// cudaThreadExchangeStreamCaptureMode).
 cudaError_t RefuseDuringCapture();
 
 }  // namespace retort::cuda_on_cpu

@@ -1,3 +1,4 @@
+#include <functional>
 #include <thread>
 
 #include "tests/cuda_on_cpu/on_device.h"
@@ -247,6 +248,46 @@ TEST_F(Streams, WhatACaptureForbidsInvalidatesIt) {
   EXPECT_EQ(cudaStreamEndCapture(first_, &graph), cudaErrorStreamCaptureUnjoined);
   EXPECT_EQ(graph, nullptr);
   EXPECT_EQ(cudaStreamBeginCapture(nullptr, cudaStreamCaptureModeGlobal), cudaErrorStreamCaptureUnsupported);
+  cudaGetLastError();
+}
+
+// What waits or allocates is forbidden to every thread by a global capture, and to the capturing one alone by
+// a thread-local one.
+TEST_F(Streams, ACaptureBindsTheThreadsOfItsMode) {
+  cudaGraph_t graph = nullptr;
+  const auto elsewhere = [&](auto call) {
+    cudaError_t error = cudaSuccess;
+    std::thread([&] { error = call(); }).join();
+    return error;
+  };
+  const auto query = [&] { return cudaEventQuery(event_); };
+  EXPECT_EQ(cudaEventRecord(event_, second_), cudaSuccess);
+  EXPECT_EQ(cudaStreamSynchronize(second_), cudaSuccess);
+  ASSERT_EQ(cudaStreamBeginCapture(first_, cudaStreamCaptureModeGlobal), cudaSuccess);
+  EXPECT_EQ(elsewhere(query), cudaErrorStreamCaptureUnsupported);
+  EXPECT_EQ(cudaStreamEndCapture(first_, &graph), cudaErrorStreamCaptureInvalidated);
+  ASSERT_EQ(cudaStreamBeginCapture(first_, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+  EXPECT_EQ(elsewhere(query), cudaSuccess);
+  EXPECT_EQ(elsewhere([&] { return cudaStreamEndCapture(first_, &graph); }),
+            cudaErrorStreamCaptureWrongThread);
+  EXPECT_EQ(cudaStreamEndCapture(first_, &graph), cudaSuccess);
+  EXPECT_EQ(cudaGraphDestroy(graph), cudaSuccess);
+  for (const auto& call : {std::function<cudaError_t()>(query),
+                           std::function<cudaError_t()>([&] { return cudaEventSynchronize(event_); }),
+                           std::function<cudaError_t()>([&] { return cudaStreamQuery(second_); }),
+                           std::function<cudaError_t()>([&] { return cudaStreamSynchronize(second_); }),
+                           std::function<cudaError_t()>([&] { return cudaDeviceSynchronize(); }),
+                           std::function<cudaError_t()>([&] { return cudaFreeHost(pinned_); })}) {
+    ASSERT_EQ(cudaStreamBeginCapture(first_, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+    EXPECT_EQ(call(), cudaErrorStreamCaptureUnsupported);
+    EXPECT_EQ(cudaStreamEndCapture(first_, &graph), cudaErrorStreamCaptureInvalidated);
+  }
+  ASSERT_EQ(cudaStreamBeginCapture(first_, cudaStreamCaptureModeRelaxed), cudaSuccess);
+  EXPECT_EQ(query(), cudaSuccess);
+  EXPECT_EQ(cudaStreamQuery(first_), cudaErrorStreamCaptureUnsupported) << "of the captured stream, never";
+  EXPECT_EQ(cudaStreamEndCapture(first_, &graph), cudaErrorStreamCaptureInvalidated);
+  EXPECT_EQ(cudaStreamBeginCapture(first_, static_cast<cudaStreamCaptureMode>(3)), cudaErrorInvalidValue);
+  EXPECT_EQ(graph, nullptr);
   cudaGetLastError();
 }
 

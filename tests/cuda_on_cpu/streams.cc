@@ -230,10 +230,8 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     state->capture->valid = false;
     return Failed(cudaErrorStreamCaptureUnsupported);
   }
-  if (const cudaError_t error = state->is_null ? retort::cuda_on_cpu::RefuseDuringCapture() : cudaSuccess;
-      error != cudaSuccess) {
+  if (const cudaError_t error = retort::cuda_on_cpu::RefuseDuringCapture(); error != cudaSuccess)
     return Failed(error);
-  }
   WaitFor({state, state->queued});
   if (!state->is_null) return cudaSuccess;
   for (const Point& point : retort::cuda_on_cpu::NullStreamOrder(*state)) WaitFor(point);
@@ -249,6 +247,8 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
     state->capture->valid = false;
     return Failed(cudaErrorStreamCaptureUnsupported);
   }
+  if (const cudaError_t error = retort::cuda_on_cpu::RefuseDuringCapture(); error != cudaSuccess)
+    return Failed(error);
   return Poll({state, state->queued});
 }
 
@@ -337,6 +337,8 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (event == nullptr) return Failed(cudaErrorInvalidResourceHandle);
   const std::lock_guard<std::mutex> hold(TheRuntime().lock);
   if (event->capture != nullptr) return Failed(cudaErrorCapturedEvent);
+  if (const cudaError_t error = retort::cuda_on_cpu::RefuseDuringCapture(); error != cudaSuccess)
+    return Failed(error);
   if (event->recorded.stream != nullptr) WaitFor(event->recorded);
   return cudaSuccess;
 }
@@ -346,6 +348,8 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (event == nullptr) return Failed(cudaErrorInvalidResourceHandle);
   const std::lock_guard<std::mutex> hold(TheRuntime().lock);
   if (event->capture != nullptr) return Failed(cudaErrorCapturedEvent);
+  if (const cudaError_t error = retort::cuda_on_cpu::RefuseDuringCapture(); error != cudaSuccess)
+    return Failed(error);
   return Poll(event->recorded);
 }
 

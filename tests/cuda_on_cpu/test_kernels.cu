@@ -62,6 +62,16 @@ __global__ void AddOneKernel(const int* in, int* out, int size) {
   if (i < size) out[i] = in[i] + 1;
 }
 
+__global__ void AddNumberKernel(const int* in, int* out, int size, int number) {
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i < size) out[i] = in[i] + number;
+}
+
+__global__ void AddNumbersKernel(const int* in, int* out, int size, TwoNumbers number) {
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i < size) out[i] = in[i] + number.small + static_cast<int>(number.large);
+}
+
 __global__ void WarpOperationsKernel(unsigned* results) {
   const unsigned lane = threadIdx.x;
   const unsigned full = 0xffffffffu;
@@ -176,6 +186,14 @@ void ManyBarriers(int* out, int blocks, int threads, int barriers, Stream stream
 
 void AddOne(const int* in, int* out, int size, Stream stream) {
   RETORT_LAUNCH(AddOneKernel, (size + 127) / 128, 128, 0, stream, in, out, size);
+}
+
+void AddNumber(const int* in, int* out, int size, int number, Stream stream) {
+  RETORT_LAUNCH(AddNumberKernel, (size + 127) / 128, 128, 0, stream, in, out, size, number);
+}
+
+void AddNumbers(const int* in, int* out, int size, const TwoNumbers& number, Stream stream) {
+  RETORT_LAUNCH(AddNumbersKernel, (size + 127) / 128, 128, 0, stream, in, out, size, number);
 }
 void WarpOperations(unsigned* results, Stream stream) {
   RETORT_LAUNCH(WarpOperationsKernel, 1, 32, 0, stream, results);

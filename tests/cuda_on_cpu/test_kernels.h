@@ -9,8 +9,15 @@ namespace retort::cuda_on_cpu {
 
 using student::Stream;
 
-void FillIndex(int* out, int size, Stream stream);                       // out[i] = i
-void AddOne(const int* in, int* out, int size, Stream stream);           // out[i] = in[i] + 1
+void FillIndex(int* out, int size, Stream stream);                             // out[i] = i
+void AddOne(const int* in, int* out, int size, Stream stream);                 // out[i] = in[i] + 1
+void AddNumber(const int* in, int* out, int size, int number, Stream stream);  // out[i] = in[i] + number
+// out[i] = in[i] + number.small + number.large. The members do not lie side by side.
+struct TwoNumbers {
+  signed char small;
+  long long large;
+};
+void AddNumbers(const int* in, int* out, int size, const TwoNumbers& number, Stream stream);
 void ReverseInBlocks(const int* in, int* out, int size, Stream stream);  // blocks of 96, static shared memory
 void SumRows(const float* in, float* out, int rows, int columns,
              Stream stream);                                              // dynamic shared memory, shuffles

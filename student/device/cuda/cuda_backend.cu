@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <cstdio>
 #include <utility>
 #include <vector>
 
@@ -9,6 +8,7 @@
 #include "student/device/cuda/launch.cuh"
 #include "student/device/cuda/matmul.h"
 #include "student/device/cuda/pinned_transfers.h"
+#include "student/device/cuda/segments.h"
 #include "student/device/cuda/workspace.h"
 #include "student/ops/copy.h"
 #include "student/ops/dispatch.h"
@@ -51,6 +51,7 @@ class CudaBackend final : public Backend {
   ~CudaBackend() override {
     cudaSetDevice(ordinal_);
     if (stream_ != nullptr) cudaStreamSynchronize(stream_);
+    segments_.reset();
     for (cudaEvent_t event : events_) cudaEventDestroy(event);
     for (cudaStream_t stream : streams_) cudaStreamDestroy(stream);
     matmul_.reset();
@@ -68,6 +69,8 @@ class CudaBackend final : public Backend {
     std::size_t free = 0, total = 0;
     cudaError_t error = cudaSetDevice(ordinal_);
     if (error == cudaSuccess) error = cudaGetDeviceProperties(&properties, ordinal_);
+    char bus_id[32] = {};
+    if (error == cudaSuccess) error = cudaDeviceGetPCIBusId(bus_id, sizeof(bus_id), ordinal_);
     if (error == cudaSuccess) error = cudaMemGetInfo(&free, &total);
     if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking);
     transfers_ = std::make_unique<PinnedTransfers>();
@@ -78,6 +81,7 @@ class CudaBackend final : public Backend {
                     .name = properties.name,
                     .compute = activation_ == Element::kF32 ? "fp32" : "bf16",
                     .ordinal = ordinal_,
+                    .pci_bus_id = bus_id,
                     .memory_bytes = static_cast<std::int64_t>(total),
                     .free_bytes = static_cast<std::int64_t>(free)};
     if (properties.major < 8) {
@@ -97,6 +101,7 @@ class CudaBackend final : public Backend {
       return device + ": cuBLAS does not start: " + cublasGetStatusString(status) + " (" +
              std::to_string(static_cast<int>(status)) + ")";
     }
+    segments_ = std::make_unique<Segments>(stream_, *matmul_);
     return "";
   }
 
@@ -104,6 +109,7 @@ class CudaBackend final : public Backend {
   Element activation() const override { return activation_; }
 
   void* Allocate(std::int64_t bytes) override {
+    Flush();
     if (!failure_.empty()) return nullptr;
     cudaSetDevice(ordinal_);
     void* memory = nullptr;
@@ -119,8 +125,10 @@ class CudaBackend final : public Backend {
   }
   void Free(void* memory) override {
     if (memory == nullptr) return;
+    Flush();
     cudaSetDevice(ordinal_);
     cudaStreamSynchronize(stream_);
+    segments_->Clear();  // its addresses may come again as something else's
     cudaFree(memory);
   }
 
@@ -151,23 +159,20 @@ class CudaBackend final : public Backend {
   }
   void Copy(const void* from, std::int64_t bytes, void* to) override {
     if (bytes == 0) return;
-    Run("copy", [&] {
-      Check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToDevice, stream_),
-            "copy");
-    });
+    Keep("copy", [&] { segments_->list().AddCopy(from, bytes, to); });
   }
   void Zero(void* memory, std::int64_t bytes) override {
     if (bytes == 0) return;
-    Run("zero", [&] { Check(cudaMemsetAsync(memory, 0, static_cast<std::size_t>(bytes), stream_), "zero"); });
+    Keep("zero", [&] { segments_->list().AddZero(memory, bytes); });
   }
   void CopyColumns(Values from, std::int64_t from_stride, Values to, std::int64_t to_stride,
                    std::int64_t rows, int columns) override {
-    Run("CopyColumns", [&] { Columns(from, from_stride, rows, columns, to, to_stride); });
+    Keep("CopyColumns", [&] { Columns(from, from_stride, rows, columns, to, to_stride); });
   }
   Values Convert(const float* from, std::int64_t count, Values to) override {
     if (activation_ == Element::kF32) return from;
     constexpr int kRow = 4096;
-    Run("Convert", [&] {
+    Keep("Convert", [&] {
       const std::int64_t rows = count / kRow, rest = count % kRow;
       Columns(from, kRow, rows, kRow, to, kRow);
       if (rest > 0) Columns(from + rows * kRow, kRow, 1, static_cast<int>(rest), to.at(rows * kRow), kRow);
@@ -184,7 +189,10 @@ class CudaBackend final : public Backend {
   }
   const std::string& failure() const override { return failure_; }
 
-  Stream stream() const override { return {stream_}; }
+  Stream stream() override {
+    Run("stream", [] {});
+    return {stream_};
+  }
   Stream MakeStream() override {
     cudaStream_t stream = nullptr;
     Run("stream", [&] { Check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "stream"); });
@@ -210,57 +218,66 @@ class CudaBackend final : public Backend {
     });
   }
 
+  void BeginSegments() override {
+    assert(!keeping_);
+    keeping_ = true;
+  }
+  void EndSegments() override {
+    assert(keeping_);
+    Flush();
+    keeping_ = false;
+  }
+
   void BeginBatch(const BatchTables& batch) override {
     documents_ = static_cast<int>(batch.host_documents.size());
-    Run("AttentionTiles",
-        [&] { AttentionTiles(stream(), batch.document_starts, documents_, workspace_.tile_starts); });
+    Keep("AttentionTiles",
+         [&] { AttentionTiles(queue(), batch.document_starts, documents_, workspace_.tile_starts); });
   }
   void Embed(const float* table, const BatchTables& batch, int n, float* x) override {
-    Run("Embed", [&] { ops::Embed(stream(), table, batch.tokens, batch.positions, n, x); });
+    Keep("Embed", [&] { ops::Embed(queue(), table, batch.tokens, batch.positions, n, x); });
   }
   void EmbedBackward(const BatchTables& batch, const float* dx, int vocabulary, int n,
                      float* d_table) override {
-    Run("EmbedBackward", [&] {
-      ops::EmbedBackward(stream(), batch.tokens, batch.positions, vocabulary, dx, n, d_table, workspace_.any);
+    Keep("EmbedBackward", [&] {
+      ops::EmbedBackward(queue(), batch.tokens, batch.positions, vocabulary, dx, n, d_table, workspace_.any);
     });
   }
   void RmsNorm(const float* x, std::int64_t x_stride, const float* w, std::int64_t rows, int n, float epsilon,
                Values y, std::int64_t y_stride, float* r) override {
-    Run("RmsNorm", [&] {
-      Typed(y,
-            [&](auto* out) { ops::RmsNorm(stream(), x, x_stride, w, rows, n, epsilon, out, y_stride, r); });
+    Keep("RmsNorm", [&] {
+      Typed(y, [&](auto* out) { ops::RmsNorm(queue(), x, x_stride, w, rows, n, epsilon, out, y_stride, r); });
     });
   }
   void RmsNormBackward(const float* x, std::int64_t x_stride, const float* w, const float* r, const float* dy,
                        std::int64_t dy_stride, std::int64_t rows, int n, float* dx, std::int64_t dx_stride,
                        float* dw) override {
-    Run("RmsNormBackward", [&] {
-      ops::RmsNormBackward(stream(), x, x_stride, w, r, dy, dy_stride, rows, n, true, dx, dx_stride, dw,
+    Keep("RmsNormBackward", [&] {
+      ops::RmsNormBackward(queue(), x, x_stride, w, r, dy, dy_stride, rows, n, true, dx, dx_stride, dw,
                            static_cast<float*>(workspace_.any));
     });
   }
   void Rope(const RopeTables& table, const std::int32_t* positions, std::int64_t rows, int vectors,
             bool backward, Values x, std::int64_t row_stride, std::int64_t vector_stride) override {
-    Run("Rope", [&] {
+    Keep("Rope", [&] {
       Typed(x, [&](auto* values) {
-        ops::Rope(stream(), table.cosines, table.sines, table.host->dim(), positions, rows, vectors, backward,
+        ops::Rope(queue(), table.cosines, table.sines, table.host->dim(), positions, rows, vectors, backward,
                   values, row_stride, vector_stride);
       });
     });
   }
   void Attention(const AttentionShape& shape, const BatchTables& batch, const AttentionValues& v) override {
-    Run("Attention", [&] {
-      Typed(v.q, [&](auto* q) { ops::Attention(stream(), shape, Documents(batch), Tensors(v, q)); });
+    Keep("Attention", [&] {
+      Typed(v.q, [&](auto* q) { ops::Attention(queue(), shape, Documents(batch), Tensors(v, q)); });
     });
   }
   void AttentionBackward(const AttentionShape& shape, const BatchTables& batch, const AttentionValues& v,
                          const AttentionValueGradients& g) override {
-    Run("AttentionBackward", [&] {
+    Keep("AttentionBackward", [&] {
       Typed(v.q, [&](auto* q) {
         using T = std::remove_pointer_t<decltype(q)>;
         const DeviceAttentionGradients<T> gradients = {As<T>(g.d_out), As<T>(g.d_q), As<T>(g.d_kv),
                                                        As<T>(g.d_rope_key)};
-        ops::AttentionBackward(stream(), shape, Documents(batch), Tensors(v, q), gradients,
+        ops::AttentionBackward(queue(), shape, Documents(batch), Tensors(v, q), gradients,
                                static_cast<float*>(workspace_.any));
       });
     });
@@ -268,27 +285,31 @@ class CudaBackend final : public Backend {
 
   void MatMul(std::span<const Product> products, std::span<const ExpertProduct> experts,
               const ExpertSlots& slots) override {
-    Run("MatMul", [&] {
-      Values gathered_from;
-      for (const ExpertProduct& p : experts) MultiplyExperts(p, slots, &gathered_from);
-      for (const Product& p : products) CheckBlas(matmul_->Multiply(p), "MatMul");
+    if (!experts.empty()) {  // their sizes are another step's
+      Run("MatMul", [&] {
+        Values gathered_from;
+        for (const ExpertProduct& p : experts) MultiplyExperts(p, slots, &gathered_from);
+      });
+    }
+    Keep("MatMul", [&] {
+      for (const Product& p : products) segments_->AddProduct(p);
     });
   }
 
   void Swiglu(Values gate_up, const float* scale, std::int64_t rows, int n, Values h) override {
-    Run("Swiglu", [&] {
+    Keep("Swiglu", [&] {
       Typed(gate_up, [&](auto* in) {
         using T = std::remove_pointer_t<decltype(in)>;
-        ops::Swiglu(stream(), static_cast<const T*>(in), scale, rows, n, As<T>(h));
+        ops::Swiglu(queue(), static_cast<const T*>(in), scale, rows, n, As<T>(h));
       });
     });
   }
   void SwigluBackward(Values gate_up, const float* scale, Values d_h, std::int64_t rows, int n,
                       Values d_gate_up, float* d_scale) override {
-    Run("SwigluBackward", [&] {
+    Keep("SwigluBackward", [&] {
       Typed(gate_up, [&](auto* in) {
         using T = std::remove_pointer_t<decltype(in)>;
-        ops::SwigluBackward(stream(), static_cast<const T*>(in), scale, static_cast<const T*>(As<T>(d_h)),
+        ops::SwigluBackward(queue(), static_cast<const T*>(in), scale, static_cast<const T*>(As<T>(d_h)),
                             rows, n, As<T>(d_gate_up), d_scale);
       });
     });
@@ -296,9 +317,9 @@ class CudaBackend final : public Backend {
 
   void Route(const RouterShape& shape, const float* logits, const float* bias, std::int64_t tokens,
              const Routing& r) override {
-    Run("Route", [&] {
-      ops::Route(stream(), shape, logits, bias, tokens, r.scores, r.chosen, r.weights);
-      SortByExpert(stream(), r.chosen, r.weights, tokens, shape.per_token, shape.experts,
+    Keep("Route", [&] {
+      ops::Route(queue(), shape, logits, bias, tokens, r.scores, r.chosen, r.weights);
+      SortByExpert(queue(), r.chosen, r.weights, tokens, shape.per_token, shape.experts,
                    {r.offsets, r.slot_tokens, r.slot_weights, r.token_slots}, nullptr, workspace_.any);
     });
   }
@@ -311,24 +332,24 @@ class CudaBackend final : public Backend {
   }
   void RouteBackward(const RouterShape& shape, const Routing& r, const float* d_slot_weights,
                      std::int64_t tokens, float* d_logits) override {
-    Run("RouteBackward", [&] {
-      GatherValues(stream(), d_slot_weights, r.token_slots, tokens * shape.per_token, workspace_.d_weights);
-      ops::RouteBackward(stream(), shape, r.scores, r.chosen, workspace_.d_weights, tokens, d_logits);
+    Keep("RouteBackward", [&] {
+      GatherValues(queue(), d_slot_weights, r.token_slots, tokens * shape.per_token, workspace_.d_weights);
+      ops::RouteBackward(queue(), shape, r.scores, r.chosen, workspace_.d_weights, tokens, d_logits);
     });
   }
   void BalanceLoss(const RouterShape& shape, const BatchTables& batch, const float* scores, double alpha,
                    const double* factor, float* d_logits, BalanceSums* sums) override {
-    Run("BalanceLoss", [&] {
-      ops::BalanceLoss(stream(), shape, scores, batch.positions, batch.document_starts, documents_, alpha,
+    Keep("BalanceLoss", [&] {
+      ops::BalanceLoss(queue(), shape, scores, batch.positions, batch.document_starts, documents_, alpha,
                        factor, d_logits, sums, workspace_.any);
     });
   }
   void GatherSum(const Routing& routing, Values slots, std::int64_t tokens, int per_token, int n,
                  float* y) override {
-    Run("GatherSum", [&] {
+    Keep("GatherSum", [&] {
       Typed(slots, [&](auto* values) {
         using T = std::remove_pointer_t<decltype(values)>;
-        ops::GatherSum(stream(), routing.token_slots, static_cast<const T*>(values), tokens, per_token, n, y);
+        ops::GatherSum(queue(), routing.token_slots, static_cast<const T*>(values), tokens, per_token, n, y);
       });
     });
   }
@@ -339,17 +360,17 @@ class CudaBackend final : public Backend {
         batch.teacher_ids, batch.teacher_logprobs, batch.teacher_tail_logprobs};
     const std::int64_t chunk = HeadChunk(a.vocabulary);
     for (std::int64_t first = 0; first < batch.rows; first += chunk) {
-      Run("HeadLoss", [&] { HeadChunkLoss(a, batch, targets, first, std::min(chunk, batch.rows - first)); });
+      Keep("HeadLoss", [&] { HeadChunkLoss(a, batch, targets, first, std::min(chunk, batch.rows - first)); });
     }
   }
 
   void GatherRows(Values x, const std::int32_t* rows, std::int64_t count, int n, Values y) override {
-    Run("GatherRows", [&] { Gather(x, rows, count, n, y); });
+    Keep("GatherRows", [&] { Gather(x, rows, count, n, y); });
   }
 
   void GlobalNorm(const OptimizerTensors& tensors, double* norm) override {
     Run("GlobalNorm", [&] {
-      ops::GlobalNorm(stream(), Optimizer(tensors));
+      ops::GlobalNorm(queue(), Optimizer(tensors));
       Check(cudaMemcpyAsync(norm, &workspace_.step->norm, sizeof(double), cudaMemcpyDeviceToDevice, stream_),
             "GlobalNorm");
     });
@@ -358,7 +379,7 @@ class CudaBackend final : public Backend {
                  double learning_rate, std::int64_t steps_taken) override {
     Run("StepAdamW", [&] {
       UploadStep(learning_rate, 0, steps_taken, norm);
-      ops::StepAdamW(stream(), options, Optimizer(tensors));
+      ops::StepAdamW(queue(), options, Optimizer(tensors));
     });
   }
   void SquaredNorm(const OptimizerTensors& tensors, std::span<const Part> parts, double* sum) override {
@@ -369,8 +390,8 @@ class CudaBackend final : public Backend {
       device.tensor_leaves = workspace_.part_starts;
       device.leaf_count = part_starts_.back();
       device.tensor_count = static_cast<std::int32_t>(parts.size());
-      ops::GlobalNorm(stream(), device);
-      RETORT_LAUNCH(Square, 1, 1, 0, stream(), &workspace_.step->norm, sum);
+      ops::GlobalNorm(queue(), device);
+      RETORT_LAUNCH(Square, 1, 1, 0, queue(), &workspace_.step->norm, sum);
     });
   }
   void StepAdamW(const AdamWOptions& options, const OptimizerTensors& tensors, std::span<const Part> parts,
@@ -388,7 +409,7 @@ class CudaBackend final : public Backend {
         device.first_moment += packed - parts[i].begin;
         device.second_moment += packed - parts[i].begin;
         packed += parts[i].size();
-        ops::StepAdamW(stream(), options, device);
+        ops::StepAdamW(queue(), options, device);
       }
     });
   }
@@ -407,7 +428,7 @@ class CudaBackend final : public Backend {
       for (int i = 0; i < c.moe_layers(); ++i) {
         const int bias = layout.Find("model.layers." + std::to_string(c.dense_layers + i) +
                                      ".mlp.gate.e_score_correction_bias");
-        ops::UpdateExpertBias(stream(), workspace_.loads + std::int64_t{i} * c.experts, c.experts,
+        ops::UpdateExpertBias(queue(), workspace_.loads + std::int64_t{i} * c.experts, c.experts,
                               workspace_.step, weights + layout.tensors()[bias].offset);
       }
     });
@@ -425,15 +446,38 @@ class CudaBackend final : public Backend {
     failure_ = Name() + ": " + what + ": cuBLAS: " + cublasGetStatusString(status) + " (" +
                std::to_string(static_cast<int>(status)) + ")";
   }
-  // One operator: nothing after a failure; launches that were refused are found behind it.
+  // One operator, given to the stream behind what was kept: nothing after a failure; launches that were
+  // refused are found behind it.
   template <typename Body>
   void Run(const char* name, const Body& body) {
+    Flush();
     if (!failure_.empty()) return;
     Check(cudaSetDevice(ordinal_), name);
     if (!failure_.empty()) return;
     body();
     Check(cudaGetLastError(), name);
   }
+  // One that is all launches, copies, fills and dense products, which go to queue() and segments_: kept until
+  // the next Flush, at once when nothing is to be kept.
+  template <typename Body>
+  void Keep(const char* name, const Body& body) {
+    if (!failure_.empty()) return;
+    segments_->list().BeginOperation(name);
+    kept_ = &segments_->list();
+    body();
+    kept_ = nullptr;
+    if (!keeping_) Flush();
+  }
+  void Flush() {
+    if (segments_ == nullptr || segments_->list().empty()) return;
+    if (!failure_.empty()) return segments_->list().Clear();
+    Check(cudaSetDevice(ordinal_), segments_->list().operation());
+    if (!failure_.empty()) return segments_->list().Clear();
+    const CommandResult result = keeping_ ? segments_->Flush() : segments_->Run();
+    if (result.cublas != 0) CheckBlas(static_cast<cublasStatus_t>(result.cublas), result.operation);
+    if (result.error != cudaSuccess) Check(result.error, result.operation);
+  }
+  Stream queue() const { return {stream_, kept_}; }
 
   template <typename T>
   static T* As(const Values& v) {
@@ -495,7 +539,7 @@ class CudaBackend final : public Backend {
                std::int64_t to_stride) {
     Typed(from, [&](auto* source) {
       Typed(to, [&](auto* target) {
-        ops::CopyColumns(stream(), const_cast<const std::remove_pointer_t<decltype(source)>*>(source),
+        ops::CopyColumns(queue(), const_cast<const std::remove_pointer_t<decltype(source)>*>(source),
                          from_stride, rows, columns, target, to_stride);
       });
     });
@@ -504,7 +548,7 @@ class CudaBackend final : public Backend {
   void Gather(Values from, const std::int32_t* rows, std::int64_t count, int n, Values to) {
     Typed(from, [&](auto* source) {
       Typed(to, [&](auto* target) {
-        ops::GatherRows(stream(), const_cast<const std::remove_pointer_t<decltype(source)>*>(source), rows,
+        ops::GatherRows(queue(), const_cast<const std::remove_pointer_t<decltype(source)>*>(source), rows,
                         count, n, target);
       });
     });
@@ -560,22 +604,18 @@ class CudaBackend final : public Backend {
     const DeviceTokenLosses losses = {a.losses.cross_entropy + first, a.losses.divergence + first,
                                       a.losses.argmax == nullptr ? nullptr : a.losses.argmax + first};
     Gather(a.x, rows, count, a.hidden, w.x);
-    CheckBlas(
-        matmul_->Multiply(Linear(w.x, a.hidden, a.w, w.logits, a.vocabulary, count, a.hidden, a.vocabulary)),
-        "HeadLoss");
+    segments_->AddProduct(Linear(w.x, a.hidden, a.w, w.logits, a.vocabulary, count, a.hidden, a.vocabulary));
     Typed(w.d_logits, [&](auto* d_logits) {
-      ops::HeadLoss(stream(), w.logits, a.vocabulary, targets, rows, count, a.ce_weight, a.factor,
+      ops::HeadLoss(queue(), w.logits, a.vocabulary, targets, rows, count, a.ce_weight, a.factor,
                     backward ? d_logits : nullptr, losses, w.work);
     });
-    SumHeadLosses(stream(), targets, rows, count, a.ce_weight, losses, a.sums);
+    SumHeadLosses(queue(), targets, rows, count, a.ce_weight, losses, a.sums);
     if (!backward) return;
-    CheckBlas(matmul_->Multiply(LinearInput(w.d_logits, a.vocabulary, a.w, w.d_rows, a.hidden, count,
-                                            a.hidden, a.vocabulary)),
-              "HeadLoss");
-    ScatterRows(stream(), static_cast<const float*>(w.d_rows), rows, count, a.hidden, a.d_x);
-    CheckBlas(matmul_->Multiply(LinearWeight(w.d_logits, a.vocabulary, w.x, a.hidden, a.d_w, count, a.hidden,
-                                             a.vocabulary)),
-              "HeadLoss");
+    segments_->AddProduct(
+        LinearInput(w.d_logits, a.vocabulary, a.w, w.d_rows, a.hidden, count, a.hidden, a.vocabulary));
+    ScatterRows(queue(), static_cast<const float*>(w.d_rows), rows, count, a.hidden, a.d_x);
+    segments_->AddProduct(
+        LinearWeight(w.d_logits, a.vocabulary, w.x, a.hidden, a.d_w, count, a.hidden, a.vocabulary));
   }
 
   const int ordinal_;
@@ -587,6 +627,9 @@ class CudaBackend final : public Backend {
   std::vector<cudaEvent_t> events_;
   std::unique_ptr<PinnedTransfers> transfers_;
   std::unique_ptr<CudaMatmul> matmul_;
+  std::unique_ptr<Segments> segments_;
+  bool keeping_ = false;         // between BeginSegments and EndSegments
+  CommandList* kept_ = nullptr;  // within Keep
   void* cublas_workspace_ = nullptr;
   void* workspace_memory_ = nullptr;
   Workspace workspace_ = {};
@@ -599,37 +642,6 @@ class CudaBackend final : public Backend {
 };
 
 }  // namespace
-
-int DescribeCudaDevices(std::string* text) {
-  int count = 0;
-  const cudaError_t error = cudaGetDeviceCount(&count);
-  if (error == cudaSuccess && count > 0) {
-    cudaDeviceProp properties{};
-    cudaGetDeviceProperties(&properties, 0);
-    char memory[64];
-    std::snprintf(memory, sizeof(memory), "%.0f GiB",
-                  static_cast<double>(properties.totalGlobalMem) / (1 << 30));
-    *text = std::to_string(count) + (count == 1 ? " CUDA device, a " : " CUDA devices, the first a ") +
-            properties.name + " with " + memory + ", compute capability " + std::to_string(properties.major) +
-            "." + std::to_string(properties.minor);
-    return count;
-  }
-  cudaGetLastError();
-  int driver = 0, runtime = 0;
-  cudaDriverGetVersion(&driver);
-  cudaRuntimeGetVersion(&runtime);
-  const auto version = [](int v) { return std::to_string(v / 1000) + "." + std::to_string(v % 1000 / 10); };
-  *text = "no CUDA device: ";
-  if (error == cudaErrorInsufficientDriver && driver > 0) {
-    *text +=
-        "the driver supports CUDA " + version(driver) + ", wanted " + version(runtime) + " or newer (35)";
-  } else if (error == cudaErrorInsufficientDriver) {
-    *text += "no NVIDIA driver is loaded (35)";
-  } else {
-    *text += error == cudaSuccess ? "the driver shows none (100)" : Error(error);
-  }
-  return 0;
-}
 
 std::unique_ptr<Backend> OpenCudaBackend(int ordinal, Element activation, std::string* problem) {
   const int count = DescribeCudaDevices(problem);

@@ -40,11 +40,13 @@ class ForwardingBackend : public Backend {
   bool host_memory() const override { return to_->host_memory(); }
   std::string Finish() override { return to_->Finish(); }
   const std::string& failure() const override { return to_->failure(); }
-  Stream stream() const override { return to_->stream(); }
+  Stream stream() override { return to_->stream(); }
   Stream MakeStream() override { return to_->MakeStream(); }
   void* MakeEvent() override { return to_->MakeEvent(); }
   void Record(void* event, Stream stream) override { to_->Record(event, stream); }
   void Wait(Stream stream, void* event) override { to_->Wait(stream, event); }
+  void BeginSegments() override { to_->BeginSegments(); }
+  void EndSegments() override { to_->EndSegments(); }
 
   void BeginBatch(const BatchTables& batch) override { to_->BeginBatch(batch); }
   void Embed(const float* table, const BatchTables& batch, int n, float* x) override {

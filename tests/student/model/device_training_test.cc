@@ -150,10 +150,10 @@ struct Trained {
   bool operator==(const Trained&) const = default;
 };
 
-Trained Train(int steps, Element element, bool recompute = false) {
+Trained Train(int steps, std::unique_ptr<Backend> backend, bool recompute = false) {
   const auto layout = ParameterLayout::Create(UnitConfig());
   const TrainingState start = StartState(layout, 3);
-  LearnerOnDevice device(layout, OpenOrFail(element), recompute);
+  LearnerOnDevice device(layout, std::move(backend), recompute);
   EXPECT_TRUE(device.learner().Load(&start));
   Trained run;
   for (int step = 0; step < steps; ++step) run.losses.push_back(Loss(device.Step(step)));
@@ -161,6 +161,10 @@ Trained Train(int steps, Element element, bool recompute = false) {
   EXPECT_NE(state, nullptr);
   run.weights.assign(state->weights.storage().begin(), state->weights.storage().end());
   return run;
+}
+
+Trained Train(int steps, Element element, bool recompute = false) {
+  return Train(steps, OpenOrFail(element), recompute);
 }
 
 TEST(DeviceTrainingTest, TheSameRunTwiceGivesTheSameBits) {
@@ -197,6 +201,55 @@ TEST(DeviceTrainingTest, AStepWaitsOnlyWhereItMust) {
   const cuda_on_cpu::HostWaits after = cuda_on_cpu::CountHostWaits();
   EXPECT_EQ(after.hidden, before.hidden);
   EXPECT_EQ(after.asked - before.asked, 2u * static_cast<unsigned>(layout->config().moe_layers()) + 2);
+}
+
+// Takes the segments away: every call goes to the stream by itself.
+class Uncaptured final : public ForwardingBackend {
+ public:
+  using ForwardingBackend::ForwardingBackend;
+  void BeginSegments() override {}
+  void EndSegments() override {}
+};
+
+// The batches of each step are other ones of the same shapes.
+TEST(DeviceTrainingTest, StepsOfGraphsHaveTheBitsOfThoseWithout) {
+  for (const Element element : {Element::kF32, Element::kBf16}) {
+    const std::uint64_t graphs = cuda_on_cpu::CountGraphLaunches();
+    const Trained plain = Train(5, std::make_unique<Uncaptured>(OpenOrFail(element)));
+    EXPECT_EQ(cuda_on_cpu::CountGraphLaunches(), graphs);
+    EXPECT_EQ(Train(5, element), plain);
+    EXPECT_GT(cuda_on_cpu::CountGraphLaunches(), graphs);
+  }
+  const Trained plain = Train(4, std::make_unique<Uncaptured>(OpenOrFail(Element::kF32)), true);
+  EXPECT_EQ(Train(4, Element::kF32, true), plain);
+  cuda_on_cpu::SetStreamOrder(cuda_on_cpu::StreamOrder::kShuffled, 23);
+  EXPECT_EQ(Train(4, Element::kF32, true), plain);
+  cuda_on_cpu::SetStreamOrder(cuda_on_cpu::StreamOrder::kLate);
+}
+
+TEST(DeviceTrainingTest, AStepThatComesAgainIsMostlyGraphs) {
+  const auto layout = ParameterLayout::Create(UnitConfig());
+  const TrainingState start = StartState(layout, 3);
+  LearnerOnDevice device(layout, OpenOrFail(Element::kF32));
+  ASSERT_TRUE(device.learner().Load(&start));
+  std::uint64_t launches[4], graphs[4];
+  for (int step = 1; step <= 4; ++step) {  // one micro-batch each
+    const std::uint64_t launches_before = cuda_on_cpu::CountLaunches();
+    const std::uint64_t graphs_before = cuda_on_cpu::CountGraphLaunches();
+    device.Step(step);
+    launches[step - 1] = cuda_on_cpu::CountLaunches() - launches_before;
+    graphs[step - 1] = cuda_on_cpu::CountGraphLaunches() - graphs_before;
+  }
+  EXPECT_EQ(graphs[0], 0u);
+  EXPECT_EQ(launches[1], launches[0]);  // into the captures
+  EXPECT_GT(graphs[1], 0u);
+  EXPECT_EQ(graphs[2], graphs[1]);
+  EXPECT_EQ(launches[3], launches[2]);
+  EXPECT_EQ(graphs[3], graphs[2]);
+  EXPECT_LT(launches[2] * 4, launches[0]);
+  std::printf("a step: %llu kernels launched singly; as graphs, %llu and %llu graphs\n",
+              static_cast<unsigned long long>(launches[0]), static_cast<unsigned long long>(launches[2]),
+              static_cast<unsigned long long>(graphs[2]));
 }
 
 TEST(DeviceTrainingTest, ADeviceThatVanishesIsToldOnce) {
