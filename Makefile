@@ -3,7 +3,7 @@ JOBS ?= $(shell nproc)
 PRESET ?= release
 BUILD := build/$(PRESET)
 
-.PHONY: demo test build setup kernels lint format format-check sanitize fuzz-smoke clean
+.PHONY: demo test build setup kernels lint format format-check sanitize sanitize-smoke fuzz-smoke clean
 
 demo: setup
 	cmake --preset $(PRESET)
@@ -37,6 +37,13 @@ sanitize:
 	for preset in asan tsan; do \
 	  cmake --preset $$preset && cmake --build build/$$preset -j$(JOBS) --target unit_tests && \
 	  ctest --preset $$preset -j$(JOBS) || exit 1; \
+	done
+
+# What of that every change must pass.
+sanitize-smoke:
+	for preset in asan tsan; do \
+	  cmake --preset $$preset && cmake --build build/$$preset -j$(JOBS) --target smoke_$$preset && \
+	  ctest --preset smoke-$$preset -j$(JOBS) || exit 1; \
 	done
 
 # Every libFuzzer target for a few seconds; needs clang (deploy/setup/debian.sh --tools).

@@ -92,18 +92,21 @@ function(retort_precompiled name)
   target_precompile_headers(${name} PRIVATE ${ARG_HEADERS})
 endfunction()
 
-# What the sanitizer and the fuzz presets build: `cmake --build … --target unit_tests`.
+# What the sanitizer and the fuzz presets build: `cmake --build … --target unit_tests`, or of those what every change must
+# pass under one sanitizer.
 add_custom_target(unit_tests)
+add_custom_target(smoke_asan)
+add_custom_target(smoke_tsan)
 add_custom_target(fuzz_targets)
 
-# retort_test(ledger_test SOURCES a_test.cc... LINK lib... [LABELS unit] [TIMEOUT seconds] [PRECOMPILED target])
-# One GoogleTest executable; each TEST in it is one ctest test. The default label is unit. PRECOMPILED names the target
+# retort_test(ledger_test SOURCES a_test.cc... LINK lib... [SMOKE asan tsan] [LABEL integration] [TIMEOUT seconds]
+#             [PRECOMPILED target])
+# One GoogleTest executable; each TEST in it is one ctest test. Without a LABEL it is a unit test. SMOKE names the sanitizers
+# under which every change must pass it: asan for what handles raw memory, tsan for what works with threads. They are
+# joined to its label by dots, as unit.asan, and a label is matched as a regular expression. PRECOMPILED names the target
 # whose precompiled headers it takes, by default GoogleTest's.
 function(retort_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT;PRECOMPILED" "SOURCES;LINK;LABELS" ${ARGN})
-  if(NOT ARG_LABELS)
-    set(ARG_LABELS unit)
-  endif()
+  cmake_parse_arguments(ARG "" "TIMEOUT;PRECOMPILED;LABEL" "SOURCES;LINK;SMOKE" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
@@ -120,11 +123,16 @@ function(retort_test name)
   endif()
   target_precompile_headers(${name} REUSE_FROM ${ARG_PRECOMPILED})
   target_compile_definitions(${name} PRIVATE RETORT_SOURCE_DIR="${RETORT_ROOT}")
-  if("unit" IN_LIST ARG_LABELS)
+  if(NOT ARG_LABEL)
+    list(JOIN ARG_SMOKE "." ARG_LABEL)
+    string(JOIN "." ARG_LABEL unit ${ARG_LABEL})
     add_dependencies(unit_tests ${name})
+    foreach(sanitizer IN LISTS ARG_SMOKE)
+      add_dependencies(smoke_${sanitizer} ${name})
+    endforeach()
   endif()
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST NO_PRETTY_VALUES WORKING_DIRECTORY ${CMAKE_BINARY_DIR}
-    PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
+    PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
 endfunction()
 
 # retort_gpu_test(device_ops_gpu SOURCES main.cc LINK lib... [TIMEOUT seconds])
