@@ -111,6 +111,7 @@ int main(int argc, char** argv) {
   AddAuditCommands(app, cli);
   AddKeyCommands(app, cli);
   AddDemoCommand(app, cli);
+  AddTreeCommands(app, cli);
   app.add_subcommand("version", "Print the version")->fallthrough()->callback([&cli] {
     cli.action = [&cli] { return Version(cli); };
   });
