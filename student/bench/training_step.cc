@@ -74,8 +74,8 @@ StepTime MeasureTrainingStep(Backend& backend, const ModelConfig& config, const 
                                     .second_moment = memory.Zeros<float>(size),
                                     .matrices = copies ? memory.Zeros<Bf16>(size) : nullptr};
   if (copies) backend.Convert(weights, size, {tensors.matrices, Element::kBf16});
-  const double one_token = 1 / static_cast<double>(shape.tokens);
-  const double* const factor = memory.Copy(std::span(&one_token, 1));
+  const PassFactors one_token = FactorsOf(config, {}, 1 / static_cast<double>(shape.tokens));
+  const PassFactors* const factors = memory.Copy(std::span(&one_token, 1));
   auto* const sums = memory.Zeros<PassSums>(1);
   double* const norm = memory.Zeros<double>(1);
   Pass pass(layout, backend);
@@ -90,7 +90,7 @@ StepTime MeasureTrainingStep(Backend& backend, const ModelConfig& config, const 
     backend.Zero(sums, sizeof(PassSums));
     const BatchTables& batch = pass.Upload(host);
     pass.Forward(view, batch);
-    pass.Backward(view, batch, {}, factor, sums);
+    pass.Backward(view, batch, {}, factors, sums);
     backend.GlobalNorm(tensors, norm);
     PassSums host_sums;
     double host_norm = 0;

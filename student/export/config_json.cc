@@ -83,7 +83,7 @@ std::string ConfigJson(const ModelConfig& config, const SpecialTokens& special) 
       {"scoring_func", "sigmoid"},
       {"topk_method", "noaux_tc"},
       {"moe_layer_freq", 1},
-      {"num_nextn_predict_layers", 0},
+      {"num_nextn_predict_layers", config.prediction_layers},
       {"hidden_act", "silu"},
       {"initializer_range", config.initializer_range},
       {"rms_norm_eps", config.rms_norm_epsilon},
@@ -152,6 +152,11 @@ absl::StatusOr<ModelConfig> ParseConfigJson(std::string_view text) {
     if (!range.ok()) return named(range.status());
     config.initializer_range = *range;
   }
+  if (json.contains("num_nextn_predict_layers")) {
+    const auto layers = JsonInteger(json, "num_nextn_predict_layers", 0, kPredictionLayersMax);
+    if (!layers.ok()) return named(layers.status());
+    config.prediction_layers = static_cast<int>(*layers);
+  }
   if (auto s = ReadRope(json, config); !s.ok()) return s;
   for (const auto& [name, wanted] :
        {std::pair<const char*, nlohmann::json>{"num_key_value_heads", config.heads},
@@ -162,8 +167,8 @@ absl::StatusOr<ModelConfig> ParseConfigJson(std::string_view text) {
         std::pair<const char*, nlohmann::json>{"moe_layer_freq", 1}}) {
     if (auto s = RequireIfPresent(json, name, wanted); !s.ok()) return s;
   }
-  if (int64_t{config.layers} * config.experts > kExpertMatricesMax) {
-    return Refuse("n_routed_experts", Message(config.experts, " in ", config.layers, " layers"),
+  if (int64_t{config.all_layers()} * config.experts > kExpertMatricesMax) {
+    return Refuse("n_routed_experts", Message(config.experts, " in ", config.all_layers(), " layers"),
                   Message("at most ", kExpertMatricesMax, " in all"));
   }
   if (const std::string problem = Validate(config); !problem.empty())

@@ -22,6 +22,7 @@ namespace retort::student {
 namespace {
 
 constexpr char kWeightsFile[] = "model.safetensors";
+constexpr char kPredictionsFile[] = "mtp.safetensors";
 constexpr char kConfigFile[] = "config.json";
 constexpr char kStateFile[] = "training_state.json";
 constexpr size_t kConfigBytesMax = 1 << 20;
@@ -61,10 +62,43 @@ absl::Status CheckRouting(const ParameterSet& trained, const ParameterSet& shift
   }
   ThreadPool pool(1);
   Model model(config, pool);
-  const auto want = model.ForwardLogits(trained, tokens, rows);
-  if (model.ForwardLogits(shifted, tokens, rows) == want) return absl::OkStatus();
-  return absl::InternalError(
+  const auto changed = absl::InternalError(
       "export: the shifted router bias changes the experts of a probe batch; not exported");
+  if (model.ForwardLogits(shifted, tokens, rows) != model.ForwardLogits(trained, tokens, rows))
+    return changed;
+  if (config.prediction_layers == 0) return absl::OkStatus();
+  // Of multi-token prediction only the loss can be seen; it is as much a function of the choice.
+  const PackedBatch probe = {.tokens = tokens,
+                             .positions = rows,
+                             .document_starts = {0, static_cast<int32_t>(tokens.size())},
+                             .targets = tokens,
+                             .weights = std::vector<float>(tokens.size(), 1.0f)};
+  Gradients unused(model.layout());
+  const auto predict = [&](const ParameterSet& weights) {
+    const BatchResult result = model.AccumulateGradients(weights, probe, {}, 1, &unused);
+    return std::pair(result.prediction_ce_sum, result.expert_counts);
+  };
+  return predict(shifted) == predict(trained) ? absl::OkStatus() : changed;
+}
+
+// The layers of multi-token prediction, from num_hidden_layers on. Engines that look for them want the
+// embedding and the head beside each: copies of the student's own.
+bool IsOfPrediction(std::string_view tensor, const ModelConfig& config) {
+  for (int k = 0; k < config.prediction_layers; ++k) {
+    if (tensor.starts_with(Message("model.layers.", config.layers + k, "."))) return true;
+  }
+  return false;
+}
+// Name of each copy, and of what it is of.
+std::map<std::string, std::string, std::less<>> PredictionCopies(const ModelConfig& config) {
+  const std::string embedding = "model.embed_tokens.weight";
+  std::map<std::string, std::string, std::less<>> copies;
+  for (int k = 0; k < config.prediction_layers; ++k) {
+    const std::string layer = Message("model.layers.", config.layers + k);
+    copies[layer + ".embed_tokens.weight"] = embedding;
+    copies[layer + ".shared_head.head.weight"] = config.tied_embeddings ? embedding : "lm_head.weight";
+  }
+  return copies;
 }
 
 absl::StatusOr<std::string> ReadMember(const std::string& folder, const char* name, uint64_t bytes_max) {
@@ -80,9 +114,8 @@ absl::StatusOr<ModelConfig> ReadConfig(const std::string& folder) {
   return config;
 }
 
-absl::Status Differs(const std::string& folder, std::string_view what) {
-  return absl::DataLossError(
-      Message(folder, "/", kWeightsFile, ": ", what, " is not the one of the checkpoint"));
+absl::Status Differs(const std::string& path, std::string_view what) {
+  return absl::DataLossError(Message(path, ": ", what, " is not the one of the checkpoint"));
 }
 
 // Hex bits of the trained bias in the state, shifted as the export shifts them.
@@ -105,6 +138,26 @@ absl::StatusOr<std::vector<float>> BiasFromState(const nlohmann::json& hex, cons
   return bias;
 }
 
+// Whether a tensor's bytes are those that the state names under `of`.
+absl::Status VerifyTensor(const std::string& path, std::string_view name, const SafetensorsTensor& tensor,
+                          std::string_view of, const nlohmann::json& digests, const nlohmann::json& biases,
+                          const ModelConfig& config) {
+  if (tensor.type != SafetensorsType::kF32) return Differs(path, name);
+  if (const auto bias = biases.find(of); bias != biases.end()) {
+    const auto wanted = BiasFromState(*bias, config);
+    if (!wanted.ok()) return wanted.status();
+    const auto bytes = BytesOf(*wanted);
+    if (!std::equal(bytes.begin(), bytes.end(), tensor.data.begin(), tensor.data.end()))
+      return Differs(path, name);
+    return absl::OkStatus();
+  }
+  Sha256 hash;
+  hash.Update(tensor.data);
+  const auto digest = digests.find(of);
+  if (digest == digests.end() || *digest != HexOf(hash.Finish())) return Differs(path, name);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status WriteStudent(const std::string& folder, const ParameterSet& weights, const Tokenizer& tokenizer,
@@ -123,15 +176,21 @@ absl::Status WriteStudent(const std::string& folder, const ParameterSet& weights
 
   const SpecialTokens special{tokenizer.bos().value_or(-1), tokenizer.eos().value_or(-1),
                               tokenizer.padding().value_or(-1)};
-  std::map<std::string, SafetensorsTensor, std::less<>> tensors;
+  std::map<std::string, SafetensorsTensor, std::less<>> tensors, predictions;
   const auto infos = shifted.layout().tensors();
   for (size_t i = 0; i < infos.size(); ++i) {
-    tensors[infos[i].name] = {SafetensorsType::kF32, infos[i].shape,
-                              BytesOf(shifted.tensor(static_cast<int>(i)))};
+    (IsOfPrediction(infos[i].name, config) ? predictions : tensors)[infos[i].name] = {
+        SafetensorsType::kF32, infos[i].shape, BytesOf(shifted.tensor(static_cast<int>(i)))};
   }
+  for (const auto& [name, of] : PredictionCopies(config)) predictions[name] = tensors.at(of);
   std::map<std::string, std::string, std::less<>> metadata = {{"format", "pt"}};
   if (!state.empty()) metadata["retort.checkpoint_digest"] = HexOf(Sha256Of(state));
   if (auto s = WriteSafetensors(folder + "/" + kWeightsFile, tensors, metadata); !s.ok()) return s;
+  if (predictions.empty()) {
+    std::filesystem::remove(folder + "/" + kPredictionsFile, error);  // of an earlier student
+  } else if (auto s = WriteSafetensors(folder + "/" + kPredictionsFile, predictions, metadata); !s.ok()) {
+    return s;
+  }
   if (auto s = WriteFileAtomically(folder + "/" + kConfigFile, ConfigJson(config, special)); !s.ok())
     return s;
   if (auto s = WriteFileAtomically(folder + "/generation_config.json", GenerationConfigJson(special));
@@ -144,8 +203,9 @@ absl::Status WriteStudent(const std::string& folder, const ParameterSet& weights
 }
 
 absl::StatusOr<ParameterSet> ReadStudent(const std::string& folder) {
-  const auto config = ReadConfig(folder);
+  auto config = ReadConfig(folder);
   if (!config.ok()) return config.status();
+  config->prediction_layers = 0;
   const auto file = SafetensorsFile::Open(folder + "/" + kWeightsFile);
   if (!file.ok()) return file.status();
   const auto refuse = [&](const absl::Status& status) {
@@ -191,27 +251,32 @@ absl::Status VerifyStudent(const std::string& folder, std::string_view checkpoin
   }
   const auto config = ReadConfig(folder);
   if (!config.ok()) return config.status();
-  const auto file = SafetensorsFile::Open(folder + "/" + kWeightsFile);
-  if (!file.ok()) return file.status();
   const nlohmann::json& digests = (*json)["weights"];
   const nlohmann::json& biases = (*json)["router_bias"];
-  for (const auto& [name, tensor] : file->tensors()) {
-    if (tensor.type != SafetensorsType::kF32) return Differs(folder, name);
-    if (const auto bias = biases.find(name); bias != biases.end()) {
-      const auto wanted = BiasFromState(*bias, *config);
-      if (!wanted.ok()) return wanted.status();
-      const auto bytes = BytesOf(*wanted);
-      if (!std::equal(bytes.begin(), bytes.end(), tensor.data.begin(), tensor.data.end()))
-        return Differs(folder, name);
-      continue;
+  const auto copies = PredictionCopies(*config);
+  size_t found = 0;
+  for (const char* name : {kWeightsFile, kPredictionsFile}) {
+    const bool predictions = name == kPredictionsFile;
+    if (predictions && config->prediction_layers == 0) continue;
+    const std::string path = folder + "/" + name;
+    const auto file = SafetensorsFile::Open(path);
+    if (!file.ok()) return file.status();
+    size_t copied = 0;
+    for (const auto& [tensor_name, tensor] : file->tensors()) {
+      std::string_view of = tensor_name;
+      if (const auto copy = copies.find(tensor_name); predictions && copy != copies.end()) {
+        of = copy->second;
+        ++copied;
+      } else if (IsOfPrediction(tensor_name, *config) != predictions) {
+        return Differs(path, tensor_name);
+      }
+      if (auto s = VerifyTensor(path, tensor_name, tensor, of, digests, biases, *config); !s.ok()) return s;
     }
-    Sha256 hash;
-    hash.Update(tensor.data);
-    const auto digest = digests.find(name);
-    if (digest == digests.end() || *digest != HexOf(hash.Finish())) return Differs(folder, name);
+    if (predictions && copied != copies.size()) return Differs(path, "the copies of embedding and head");
+    found += file->tensors().size() - copied;
   }
-  if (file->tensors().size() != digests.size() + biases.size()) {
-    return Differs(folder, Message("the set of ", file->tensors().size(), " tensors"));
+  if (found != digests.size() + biases.size()) {
+    return Differs(folder, Message("the set of ", found, " tensors"));
   }
   return absl::OkStatus();
 }

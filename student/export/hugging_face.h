@@ -3,6 +3,7 @@
 //
 //   config.json, generation_config.json      the shape and the special tokens
 //   model.safetensors                        every tensor in F32, under transformers' names
+//   mtp.safetensors                          those of multi-token prediction, where there are any
 //   tokenizer.json, tokenizer_config.json, special_tokens_map.json
 //   training_state.json                      the state whose SHA-256 the ledger holds as checkpoint digest
 //
@@ -32,13 +33,16 @@ namespace retort::student {
 absl::Status WriteStudent(const std::string& folder, const ParameterSet& weights, const Tokenizer& tokenizer,
                           std::string_view state);
 
-// Reads config.json and model.safetensors of a folder, as hostile input. Tensors may be F32, F16 or BF16.
-// NotFound: a file or a tensor is missing. InvalidArgument: anything else about them.
+// Reads config.json and model.safetensors of a folder, as hostile input: the student that is decoded and
+// measured. Modules of multi-token prediction are left where they are, and the config that is returned has
+// none. Tensors may be F32, F16 or BF16. NotFound: a file or a tensor is missing. InvalidArgument: anything
+// else about them.
 absl::StatusOr<ParameterSet> ReadStudent(const std::string& folder);
 
 // Checks that the tensors of a folder are the ones of a checkpoint: SHA-256 of training_state.json is
-// `checkpoint_digest` (lower-case hex), and every tensor of model.safetensors is the one that it names by
-// digest, the bias shifted as above. NotFound: a file is missing. DataLoss: something does not match; the
+// `checkpoint_digest` (lower-case hex), and the tensors of model.safetensors and, if config.json gives
+// modules of multi-token prediction, of mtp.safetensors are those that it names by digest, no more and no
+// fewer, the bias shifted as above. NotFound: a file is missing. DataLoss: something does not match; the
 // message names it. InvalidArgument: a file is malformed.
 absl::Status VerifyStudent(const std::string& folder, std::string_view checkpoint_digest);
 

@@ -12,6 +12,9 @@ struct LossOptions {
   // alpha of the sequence-wise balance loss, added once per document and MoE layer; 0 = off. 1e-4 in
   // DeepSeek-V3.
   float balance_weight = 0.0f;
+  // lambda of multi-token prediction: each of D modules adds lambda / D times its cross-entropy on text, in
+  // sum over the step's valid tokens like the rest. Without modules nothing. 0.3, later 0.1, in DeepSeek-V3.
+  float prediction_weight = 0.3f;
 };
 
 }  // namespace retort::student

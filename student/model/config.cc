@@ -96,6 +96,7 @@ std::string Validate(const ModelConfig& c) {
       {"n_group", c.expert_groups, 1, c.experts / 2},
       {"topk_group", c.expert_groups_per_token, 1, c.expert_groups},
       {"max_position_embeddings", c.context, 1, 1 << 20},
+      {"num_nextn_predict_layers", c.prediction_layers, 0, kPredictionLayersMax},
   };
   for (const auto& range : ranges) {
     if (auto problem = CheckRange(range.field, range.value, range.low, range.high); !problem.empty())
@@ -151,21 +152,28 @@ std::string Validate(const ModelConfig& c) {
 ParameterCounts CountParameters(const ModelConfig& c) {
   const std::int64_t h = c.hidden, expert = 3 * h * c.expert_width;
   const AttentionCount attention = CountAttention(c);
+  const std::int64_t layer = attention.matrices + attention.norms;
+  const std::int64_t routed = c.experts * h + c.experts + expert * (c.experts + c.shared_experts);
+  const std::int64_t idle = expert * (c.experts - c.experts_per_token);  // of one routed layer
   ParameterCounts counts;
-  counts.total = (c.tied_embeddings ? 1 : 2) * c.vocabulary * h + h;
-  counts.total += c.layers * (attention.matrices + attention.norms) + c.dense_layers * 3 * h * c.dense_width;
-  counts.total += c.moe_layers() * (c.experts * h + c.experts + expert * (c.experts + c.shared_experts));
-  counts.active = counts.total - c.moe_layers() * expert * (c.experts - c.experts_per_token);
+  counts.prediction_total = c.prediction_layers * (layer + routed + 2 * h * h + 3 * h);
+  counts.prediction_active = counts.prediction_total - c.prediction_layers * idle;
+  counts.total = (c.tied_embeddings ? 1 : 2) * c.vocabulary * h + h + counts.prediction_total;
+  counts.total += c.layers * layer + c.dense_layers * 3 * h * c.dense_width;
+  counts.total += (c.layers - c.dense_layers) * routed;
+  counts.active = counts.total - c.moe_layers() * idle;
   return counts;
 }
 
 double TrainingFlopsPerToken(const ModelConfig& c, double average_context) {
   const double h = c.hidden;
   const double matrices =
-      h * c.vocabulary + static_cast<double>(c.layers) * CountAttention(c).matrices +
+      (1 + c.prediction_layers) * h * c.vocabulary + c.prediction_layers * 2 * h * h +
+      static_cast<double>(c.all_layers()) * CountAttention(c).matrices +
       c.dense_layers * 3.0 * h * c.dense_width +
       c.moe_layers() * h * (c.experts + 3.0 * c.expert_width * (c.experts_per_token + c.shared_experts));
-  return 6 * matrices + 6.0 * c.layers * c.heads * (c.query_head_dim() + c.value_head_dim) * average_context;
+  return 6 * matrices +
+         6.0 * c.all_layers() * c.heads * (c.query_head_dim() + c.value_head_dim) * average_context;
 }
 
 }  // namespace retort::student

@@ -9,6 +9,9 @@
 
 namespace retort::student {
 
+// Modules of multi-token prediction, at most; DeepSeek-V3 has one.
+inline constexpr int kPredictionLayersMax = 4;
+
 struct ModelConfig {
   int vocabulary = 0;         // V    vocab_size
   int hidden = 0;             // H    hidden_size
@@ -30,14 +33,18 @@ struct ModelConfig {
   float routed_scaling = 1.0f;           // R    routed_scaling_factor
   bool normalise_expert_weights = true;  //    norm_topk_prob
   bool tied_embeddings = true;           //      tie_word_embeddings: the head is the embedding matrix
-  int context = 2048;                    //      max_position_embeddings
-  double rope_theta = 10000.0;           //      rope_theta
+  // D    num_nextn_predict_layers: modules of multi-token prediction (prediction_module.h). They shape
+  // training alone; evaluation and decoding pass them by.
+  int prediction_layers = 0;
+  int context = 2048;           //      max_position_embeddings
+  double rope_theta = 10000.0;  //      rope_theta
   double rms_norm_epsilon =
       1e-6;  //      rms_norm_eps; only 1e-6 is the same in every engine that reads the export
   double initializer_range = 0.02;  //      initializer_range
 
   int query_head_dim() const { return nope_head_dim + rope_head_dim; }  // d_q
-  int moe_layers() const { return layers - dense_layers; }
+  int all_layers() const { return layers + prediction_layers; }   // each module is one more decoder layer
+  int moe_layers() const { return all_layers() - dense_layers; }  // those of the modules come last
   int shared_width() const { return shared_experts * expert_width; }
   bool operator==(const ModelConfig&) const = default;
 };
@@ -57,12 +64,14 @@ std::string Validate(const ModelConfig& config);
 struct ParameterCounts {
   std::int64_t total = 0;   // every stored number, e_score_correction_bias included
   std::int64_t active = 0;  // those one token passes through: K of E experts; a tied embedding counted once
+  // Of both, those of the modules of multi-token prediction, which a released student works without.
+  std::int64_t prediction_total = 0, prediction_active = 0;
 };
 ParameterCounts CountParameters(const ModelConfig& config);
 
 // Multiply-add work of one trained token in floating-point operations, forward and backward: 6 per active
 // matrix parameter (embedding look-up excluded, head included) plus attention over average_context earlier
-// tokens.
+// tokens. A module of multi-token prediction counts as its layer, its projection and one more head.
 double TrainingFlopsPerToken(const ModelConfig& config, double average_context);
 
 }  // namespace retort::student

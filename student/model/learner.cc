@@ -97,7 +97,8 @@ struct Learner::Impl {
   float *weights = nullptr, *gradients = nullptr;
   float *first_moment = nullptr, *second_moment = nullptr;  // alone
   Bf16* matrices = nullptr;                                 // of bf16 activations
-  double *factor = nullptr, *norm = nullptr;
+  PassFactors* factors = nullptr;
+  double* norm = nullptr;
   PassSums* sums = nullptr;
   std::int64_t steps_taken = 0;
 
@@ -114,8 +115,8 @@ std::int64_t Learner::BytesNeeded(std::shared_ptr<const ParameterLayout> layout,
                                   const Backend& backend, const RankPlace& place) {
   const PassSizes sizes = Completed(given, layout->config(), backend.activation(), place.layout);
   const std::int64_t size = layout->storage_size();
-  std::int64_t bytes =
-      2 * size * kFloatBytes + static_cast<std::int64_t>(2 * sizeof(double) + sizeof(PassSums));
+  std::int64_t bytes = 2 * size * kFloatBytes +
+                       static_cast<std::int64_t>(sizeof(PassFactors) + sizeof(double) + sizeof(PassSums));
   bytes += place.alone() ? 2 * size * kFloatBytes : ShardedOptimizer::BytesNeeded(*layout, place);
   if (sizes.activation == Element::kBf16) bytes += size * BytesOf(Element::kBf16);
   return bytes + backend.WorkspaceBytes(*layout, sizes.limits) + Pass::BytesNeeded(layout, sizes);
@@ -127,7 +128,7 @@ bool Learner::Reserve(PassSizes given) {
   const PassSizes sizes = Completed(given, run.layout->config(), run.backend.activation(),
                                     run.world == nullptr ? ParallelLayout{} : run.world->place().layout);
   const std::int64_t size = run.layout->storage_size();
-  if (!run.Make(size, &run.weights) || !run.Make(size, &run.gradients) || !run.Make(1, &run.factor) ||
+  if (!run.Make(size, &run.weights) || !run.Make(size, &run.gradients) || !run.Make(1, &run.factors) ||
       !run.Make(1, &run.norm) || !run.Make(1, &run.sums)) {
     return false;
   }
@@ -201,8 +202,8 @@ LearnedStep Learner::Step(std::span<const PackedBatch> batches, const StepInputs
   }
   if (!run.SumOverRanks(totals)) return result;
   result.communication_seconds += watch.Lap();
-  const double factor = 1.0 / totals[0];
-  backend.Upload(&factor, sizeof(factor), run.factor);
+  const PassFactors factors = FactorsOf(config, inputs.loss, 1.0 / totals[0]);
+  backend.Upload(&factors, sizeof(factors), run.factors);
   backend.Zero(run.gradients, run.bytes());
   backend.Zero(run.sums, sizeof(PassSums));
   const WeightView view = {run.layout.get(), run.weights, run.matrices, run.gradients};
@@ -215,7 +216,7 @@ LearnedStep Learner::Step(std::span<const PackedBatch> batches, const StepInputs
     if (run.sharded && i + 1 == batches.size()) {
       done = [&](int layer) { run.sharded->LayerDone(layer, run.gradients); };
     }
-    run.pass.Backward(view, tables, inputs.loss, run.factor, run.sums, done);
+    run.pass.Backward(view, tables, inputs.loss, run.factors, run.sums, done);
     backend.EndSegments();
     run.pass.AddLoads(result.expert_counts);
     result.backward_seconds += watch.Lap();
@@ -231,8 +232,9 @@ LearnedStep Learner::Step(std::span<const PackedBatch> batches, const StepInputs
   }
   if (!backend.Finish().empty()) return result;
   result.backward_seconds += watch.Lap();
-  std::array<double, 6> parts = {sums.head.valid_tokens, sums.head.teacher_tokens, sums.head.ce_sum,
-                                 sums.head.kl_sum,       sums.head.mixed_sum,      sums.balance.loss};
+  std::array<double, 8> parts = {
+      sums.head.valid_tokens, sums.head.teacher_tokens,      sums.head.ce_sum,        sums.head.kl_sum,
+      sums.head.mixed_sum,    sums.predictions.valid_tokens, sums.predictions.ce_sum, sums.balance.loss};
   if (!run.SumOverRanks(parts)) return result;
   if (run.world != nullptr && !run.world->all().SumHost(std::span<std::int64_t>(result.expert_counts)))
     return result;
@@ -242,7 +244,9 @@ LearnedStep Learner::Step(std::span<const PackedBatch> batches, const StepInputs
   result.ce_sum = parts[2];
   result.kl_sum = parts[3];
   result.mixed_sum = parts[4];
-  result.balance = parts[5];
+  result.prediction_tokens = parts[5];
+  result.prediction_ce_sum = parts[6];
+  result.balance = parts[7];
   result.tokens = static_cast<std::int64_t>(totals[1]);
   result.gradient_norm = norm;
   if (!std::isfinite(result.mixed_sum)) return result;

@@ -44,7 +44,8 @@ struct LearnedStep {
   bool ok =
       false;  // false: a failure (see above), or a loss or norm that is not finite; nothing has changed then
   double valid_tokens = 0, teacher_tokens = 0;
-  double ce_sum = 0, kl_sum = 0, mixed_sum = 0;  // as BatchResult
+  double ce_sum = 0, kl_sum = 0, mixed_sum = 0;  // as BatchResult, like the next three
+  double prediction_tokens = 0, prediction_ce_sum = 0;
   double balance = 0;
   double gradient_norm = 0;                 // before clipping
   std::int64_t tokens = 0;                  // forwarded

@@ -34,19 +34,23 @@ class Model::Impl {
     const BatchTables& tables = Upload(batch, /*backward=*/true);
     WeightView weights = View(parameters);
     weights.gradients = gradients->storage().data();
+    const PassFactors factors = FactorsOf(config_, options, inverse_valid_tokens);
     pass_.Forward(weights, tables);
     const double forward_seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
     PassSums sums = {};
-    pass_.Backward(weights, tables, options, &inverse_valid_tokens, &sums);
+    pass_.Backward(weights, tables, options, &factors, &sums);
     BatchResult result;
     result.valid_tokens = sums.head.valid_tokens;
     result.teacher_tokens = sums.head.teacher_tokens;
     result.ce_sum = sums.head.ce_sum;
     result.kl_sum = sums.head.kl_sum;
     result.mixed_sum = sums.head.mixed_sum;
+    result.prediction_tokens = sums.predictions.valid_tokens;
+    result.prediction_ce_sum = sums.predictions.ce_sum;
     result.balance = sums.balance.loss;
-    result.loss = (result.mixed_sum + sums.balance.token_loss) * inverse_valid_tokens;
+    result.loss = (result.mixed_sum + sums.balance.token_loss) * inverse_valid_tokens +
+                  result.prediction_ce_sum * factors.prediction;
     result.expert_counts = Loads();
     result.forward_seconds = forward_seconds;
     return result;

@@ -42,9 +42,10 @@ struct BatchResult {
   double ce_sum = 0;          // cross-entropy in nats, over valid_tokens
   double kl_sum = 0;          // divergence from the teacher, over teacher_tokens
   double mixed_sum = 0;       // a*CE + (1-a)*KL, or CE where there is no teacher, over valid_tokens
-  double balance = 0;         // balance loss, already multiplied by alpha, summed over documents and layers
-  // What the gradient is the gradient of: mixed_sum * inverse_valid_tokens + balance * (share of the step,
-  // see below).
+  // Of all modules of multi-token prediction: their targets, and their cross-entropy over them.
+  double prediction_tokens = 0, prediction_ce_sum = 0;
+  double balance = 0;  // balance loss, already multiplied by alpha, summed over documents and layers
+  // What the gradient is the gradient of, see AccumulateGradients.
   double loss = 0;
   // Wall time up to the final norm. The head computes loss and gradient in one pass; it counts as backward.
   double forward_seconds = 0;
@@ -77,7 +78,9 @@ class Model {
   const std::shared_ptr<const ParameterLayout>& layout() const;
 
   // One micro-batch forward and backward. Adds to *gradients the gradient of
-  //   inverse_valid_tokens * (sum over t of weights[t] * L_t + sum over documents of T_d * L_balance,d).
+  //   inverse_valid_tokens * (sum over t of weights[t] * L_t + sum over documents of T_d * L_balance,d
+  //                           + lambda / D * sum over modules of multi-token prediction of their
+  //                           cross-entropy).
   // inverse_valid_tokens is 1 / (valid tokens of the whole optimiser step), so that splitting the step into
   // other micro-batches does not change what is learnt. Balance gradients therefore weigh a document by its
   // length T_d. Precondition: ValidateBatch(config(), batch) is empty (asserted). A batch without valid
@@ -87,7 +90,8 @@ class Model {
                                   Gradients* gradients);
 
   // Forward only. Returns one TokenEvaluation per position. Never holds [T, V]. Same precondition.
-  // expert_counts may be null; otherwise it is overwritten with the loads, [moe_layers, experts].
+  // expert_counts may be null; otherwise it is overwritten with the loads, [moe_layers, experts]; zeros for
+  // modules of multi-token prediction, which are not run.
   std::vector<TokenEvaluation> Evaluate(const ParameterSet& parameters, const PackedBatch& batch,
                                         std::vector<std::int64_t>* expert_counts = nullptr);
 

@@ -108,6 +108,26 @@ std::string ValidateBatch(const ModelConfig& config, const PackedBatch& batch) {
   return {};
 }
 
+PackedBatch ShiftedBatch(const PackedBatch& batch, int depth) {
+  PackedBatch shifted;
+  shifted.positions = batch.positions;
+  shifted.document_starts = batch.document_starts;
+  shifted.tokens.resize(batch.tokens.size());
+  shifted.targets.resize(batch.tokens.size(), 0);
+  shifted.weights.resize(batch.tokens.size(), 0.0f);
+  for (std::size_t d = 0; d + 1 < batch.document_starts.size(); ++d) {
+    const std::int32_t end = batch.document_starts[d + 1];
+    for (std::int32_t t = batch.document_starts[d]; t < end; ++t) {
+      const bool within = depth < end - t;
+      shifted.tokens[t] = batch.tokens[within ? t + depth : end - 1];
+      if (!within) continue;
+      shifted.targets[t] = batch.targets[t + depth];
+      shifted.weights[t] = batch.weights[t + depth];
+    }
+  }
+  return shifted;
+}
+
 double ValidTokens(const PackedBatch& batch) {
   double sum = 0;
   for (const float weight : batch.weights) sum += weight;

@@ -38,6 +38,13 @@ struct PackedBatch {
 // forms batches from outside data calls it.
 std::string ValidateBatch(const ModelConfig& config, const PackedBatch& batch);
 
+// What module `depth` of multi-token prediction reads and learns (prediction_module.h): position t of a
+// document has the token of t + depth, its target and its weight. The last `depth` positions of a document,
+// and so all of a shorter one, have nothing to learn: weight 0, and the document's last token again, which no
+// other position attends to. No teacher: these losses are cross-entropy alone. Precondition: `batch` is
+// valid; so is the result.
+PackedBatch ShiftedBatch(const PackedBatch& batch, int depth);
+
 // Sum of weights: what the whole optimiser step adds up over its micro-batches before the first backward
 // pass.
 double ValidTokens(const PackedBatch& batch);

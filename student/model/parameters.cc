@@ -80,9 +80,15 @@ std::shared_ptr<const ParameterLayout> ParameterLayout::Create(const ModelConfig
     matrix(name + ".down_proj", c.hidden, width);
   };
   layout->Add("model.embed_tokens.weight", {c.vocabulary, c.hidden}, ParameterKind::kEmbedding);
-  for (int i = 0; i < c.layers; ++i) {
+  for (int i = 0; i < c.all_layers(); ++i) {
     const std::string layer = "model.layers." + std::to_string(i);
     const std::string attention = layer + ".self_attn";
+    if (i >= c.layers) {
+      norm(layer + ".enorm", c.hidden);
+      norm(layer + ".hnorm", c.hidden);
+      matrix(layer + ".eh_proj", c.hidden, 2 * c.hidden);
+      norm(layer + ".shared_head.norm", c.hidden);
+    }
     norm(layer + ".input_layernorm", c.hidden);
     if (c.query_rank > 0) {
       matrix(attention + ".q_a_proj", c.query_rank, c.hidden);

@@ -2,7 +2,9 @@
 // each lies; any number of ParameterSets with that layout hold values: weights, gradients, and both AdamW
 // moments are all ParameterSets, so "the gradient of tensor i" is simply gradients.tensor(i).
 //
-// Names and shapes are those of transformers' DeepseekV3ForCausalLM. Matrices are [out, in], row-major.
+// Names and shapes are those of transformers' DeepseekV3ForCausalLM, and for multi-token prediction those of
+// DeepSeek-V3's released weights: module k is layer num_hidden_layers + k - 1 with enorm, hnorm, eh_proj and
+// shared_head.norm beside a layer's tensors. Matrices are [out, in], row-major.
 // Not synchronised: one writer, or any number of readers.
 #ifndef STUDENT_MODEL_PARAMETERS_H_
 #define STUDENT_MODEL_PARAMETERS_H_
@@ -44,8 +46,9 @@ class ParameterLayout {
   static std::shared_ptr<const ParameterLayout> Create(const ModelConfig& config);
 
   const ModelConfig& config() const { return config_; }
-  // Embedding, then layer by layer, final norm, head (absent if tied). An expert's gate_proj lies directly
-  // before its up_proj, so the two together are one [2*width, hidden] matrix.
+  // Embedding, then layer by layer, those of multi-token prediction last, final norm, head (absent if tied).
+  // An expert's gate_proj lies directly before its up_proj, so the two together are one [2*width, hidden]
+  // matrix.
   std::span<const ParameterInfo> tensors() const { return tensors_; }
   // Index into tensors(), or -1 if this layout has no tensor of that name.
   int Find(std::string_view name) const;

@@ -10,6 +10,11 @@ constexpr std::int64_t kFloat = sizeof(float);
 
 }  // namespace
 
+PassFactors FactorsOf(const ModelConfig& config, const LossOptions& options, double inverse_valid_tokens) {
+  if (config.prediction_layers == 0) return {inverse_valid_tokens, 0};
+  return {inverse_valid_tokens, inverse_valid_tokens * options.prediction_weight / config.prediction_layers};
+}
+
 Pass::Pass(std::shared_ptr<const ParameterLayout> layout, Backend* backend)
     : layout_(std::move(layout)),
       config_(layout_->config()),
@@ -22,6 +27,9 @@ Pass::Pass(std::shared_ptr<const ParameterLayout> layout, Backend* backend)
   for (int i = 0; i < config_.layers; ++i) {
     attention_.push_back(std::make_unique<AttentionBlock>(*layout_, i));
     feed_forward_.push_back(std::make_unique<FeedForwardBlock>(*layout_, i));
+  }
+  for (int k = 1; k <= config_.prediction_layers; ++k) {
+    predictions_.push_back(std::make_unique<PredictionModule>(*layout_, k));
   }
   rope_ = {&host_rope_, host_rope_.cosines(0), host_rope_.sines(0)};
 }
@@ -36,16 +44,13 @@ Pass::~Pass() {
 void Pass::Plan(const PassSizes& sizes, Arena* arena) {
   const PassLimits& limits = sizes.limits;
   const std::int64_t rows = limits.positions, size = rows * config_.hidden;
-  batch_memory_ = {.tokens = arena->Take<std::int32_t>(rows),
-                   .positions = arena->Take<std::int32_t>(rows),
+  batch_memory_ = {.positions = arena->Take<std::int32_t>(rows),
                    .document_starts = arena->Take<std::int32_t>(limits.documents + 1),
-                   .targets = arena->Take<std::int32_t>(rows),
                    .teacher_counts = arena->Take<std::int32_t>(rows),
                    .teacher_ids = arena->Take<std::int32_t>(rows * limits.teacher_k),
-                   .loss_rows = arena->Take<std::int32_t>(limits.rows),
-                   .weights = arena->Take<float>(rows),
                    .teacher_logprobs = arena->Take<float>(rows * limits.teacher_k),
                    .teacher_tail_logprobs = arena->Take<float>(rows)};
+  lesson_.Plan(limits, arena);
   rope_cosines_ = arena->Take<float>(RopeFloats());
   rope_sines_ = arena->Take<float>(RopeFloats());
   for (float*& residual : residuals_) residual = arena->Take<float>(size);
@@ -58,6 +63,11 @@ void Pass::Plan(const PassSizes& sizes, Arena* arena) {
   }
   losses_ = {arena->Take<double>(limits.rows), arena->Take<double>(limits.rows),
              arena->Take<std::int32_t>(limits.rows)};
+  // Without a backward pass there are no modules of multi-token prediction.
+  const std::span modules(predictions_.data(), sizes.backward ? predictions_.size() : 0);
+  shifted_.resize(modules.size());
+  for (ShiftedLesson& lesson : shifted_) lesson.Plan(limits, arena);
+  for (const auto& module : modules) module->PlanKept(sizes, arena);
   // Blocks that are computed again share one place for what they save.
   const std::int64_t saved = arena->mark();
   for (int i = 0; i < config_.layers; ++i) {
@@ -66,11 +76,14 @@ void Pass::Plan(const PassSizes& sizes, Arena* arena) {
     feed_forward_[i]->PlanSaved(sizes, arena);
     if (sizes.recompute) arena->Rewind(saved);
   }
+  for (const auto& module : modules) module->PlanSaved(sizes, arena);
   arena->SkipToEnd();
   const std::int64_t memory = arena->mark();
   if (sizes.backward) attention_memory_.Plan(config_, sizes, arena);
   arena->Rewind(memory);
   feed_forward_memory_.Plan(config_, sizes, arena);
+  arena->Rewind(memory);
+  if (!modules.empty()) prediction_memory_.Plan(config_, sizes, arena);
 }
 
 std::int64_t Pass::BytesNeeded(std::shared_ptr<const ParameterLayout> layout, const PassSizes& sizes) {
@@ -111,47 +124,66 @@ bool Pass::Reserve(const PassSizes& wanted) {
   return true;
 }
 
+void Pass::Lesson::Plan(const PassLimits& limits, Arena* arena) {
+  tokens = arena->Take<std::int32_t>(limits.positions);
+  targets = arena->Take<std::int32_t>(limits.positions);
+  weights = arena->Take<float>(limits.positions);
+  rows = arena->Take<std::int32_t>(limits.rows);
+}
+
+template <typename T>
+const T* Pass::Place(const std::vector<T>& values, T* memory) {
+  if (backend_->host_memory()) return values.data();
+  if (!values.empty()) {
+    backend_->Upload(values.data(), static_cast<std::int64_t>(values.size() * sizeof(T)), memory);
+  }
+  return memory;
+}
+
+void Pass::PlaceLesson(const PackedBatch& batch, Lesson* lesson) {
+  lesson->host_rows.clear();
+  for (std::int32_t t = 0; t < batch.size(); ++t) {
+    if (batch.weights[t] != 0) lesson->host_rows.push_back(t);
+  }
+  BatchTables& tables = lesson->tables;
+  tables.host = &batch;
+  tables.rows = static_cast<std::int64_t>(lesson->host_rows.size());
+  tables.host_loss_rows = lesson->host_rows;
+  tables.tokens = Place(batch.tokens, lesson->tokens);
+  tables.targets = Place(batch.targets, lesson->targets);
+  tables.weights = Place(batch.weights, lesson->weights);
+  tables.loss_rows = Place(lesson->host_rows, lesson->rows);
+}
+
 const BatchTables& Pass::Upload(const PackedBatch& batch) {
   documents_.clear();
   for (std::size_t d = 0; d + 1 < batch.document_starts.size(); ++d) {
     const std::int64_t first = batch.document_starts[d], count = batch.document_starts[d + 1] - first;
     documents_.push_back({first, count, first, count});
   }
-  loss_rows_.clear();
-  for (std::int32_t t = 0; t < batch.size(); ++t) {
-    if (batch.weights[t] != 0) loss_rows_.push_back(t);
-  }
-  batch_ = {.host = &batch,
-            .host_documents = documents_,
-            .positions = batch.size(),
-            .rows = static_cast<std::int64_t>(loss_rows_.size()),
-            .host_loss_rows = loss_rows_};
-  [[maybe_unused]] const PassLimits& limits = reserved_.limits;
-  assert(batch_.positions <= limits.positions && batch_.rows <= limits.rows &&
-         static_cast<int>(documents_.size()) <= limits.documents && batch.teacher_k <= limits.teacher_k);
-  // On the host the tables are the batch itself.
-  const auto place = [this](const auto& values, auto* memory) -> decltype(values.data()) {
-    if (backend_->host_memory()) return values.data();
-    if (!values.empty()) {
-      backend_->Upload(values.data(), static_cast<std::int64_t>(values.size() * sizeof(values[0])), memory);
-    }
-    return memory;
-  };
   const BatchMemory& m = batch_memory_;
-  batch_.tokens = place(batch.tokens, m.tokens);
-  batch_.token_positions = place(batch.positions, m.positions);
-  batch_.document_starts = place(batch.document_starts, m.document_starts);
-  batch_.targets = place(batch.targets, m.targets);
-  batch_.weights = place(batch.weights, m.weights);
-  batch_.loss_rows = place(loss_rows_, m.loss_rows);
-  if (batch.teacher_k > 0) {
-    batch_.teacher_counts = place(batch.teacher_counts, m.teacher_counts);
-    batch_.teacher_ids = place(batch.teacher_ids, m.teacher_ids);
-    batch_.teacher_logprobs = place(batch.teacher_logprobs, m.teacher_logprobs);
-    batch_.teacher_tail_logprobs = place(batch.teacher_tail_logprobs, m.teacher_tail_logprobs);
+  BatchTables& tables = lesson_.tables;
+  tables = {.host_documents = documents_,
+            .positions = batch.size(),
+            .token_positions = Place(batch.positions, m.positions),
+            .document_starts = Place(batch.document_starts, m.document_starts)};
+  for (std::size_t k = 0; k < shifted_.size(); ++k) {
+    shifted_[k].tables = tables;
+    shifted_[k].host = ShiftedBatch(batch, static_cast<int>(k) + 1);
+    PlaceLesson(shifted_[k].host, &shifted_[k]);
   }
-  backend_->BeginBatch(batch_);
-  return batch_;
+  PlaceLesson(batch, &lesson_);
+  if (batch.teacher_k > 0) {
+    tables.teacher_counts = Place(batch.teacher_counts, m.teacher_counts);
+    tables.teacher_ids = Place(batch.teacher_ids, m.teacher_ids);
+    tables.teacher_logprobs = Place(batch.teacher_logprobs, m.teacher_logprobs);
+    tables.teacher_tail_logprobs = Place(batch.teacher_tail_logprobs, m.teacher_tail_logprobs);
+  }
+  [[maybe_unused]] const PassLimits& limits = reserved_.limits;
+  assert(tables.positions <= limits.positions && tables.rows <= limits.rows &&
+         static_cast<int>(documents_.size()) <= limits.documents && batch.teacher_k <= limits.teacher_k);
+  backend_->BeginBatch(tables);
+  return tables;
 }
 
 void Pass::FinalNorm(const WeightView& weights, std::int64_t rows) {
@@ -167,6 +199,15 @@ void Pass::Forward(const WeightView& weights, const BatchTables& batch) {
     feed_forward_[i]->Forward(pass, feed_forward_memory_, residuals_[2 * i + 1], residuals_[2 * i + 2]);
   }
   FinalNorm(weights, batch.positions);
+  predicted_ = weights.gradients != nullptr && !predictions_.empty();
+  if (!predicted_) return;
+  assert(reserved_.backward);
+  const float* h = residuals_.back();
+  for (std::size_t k = 0; k < predictions_.size(); ++k) {
+    predictions_[k]->Forward(Context(weights, shifted_[k].tables), prediction_memory_, feed_forward_memory_,
+                             h);
+    h = predictions_[k]->output();
+  }
 }
 
 void Pass::Extend(const WeightView& weights, const BatchTables& batch, LatentCache* cache) {
@@ -179,29 +220,48 @@ void Pass::Extend(const WeightView& weights, const BatchTables& batch, LatentCac
   FinalNorm(weights, batch.positions);
 }
 
-void Pass::Backward(const WeightView& weights, const BatchTables& batch, const LossOptions& options,
-                    const double* factor, PassSums* sums, const LayerDone& done) {
-  assert(reserved_.backward && weights.gradients != nullptr);
-  const PassContext pass = Context(weights, batch);
+void Pass::HeadBackward(const WeightView& weights, const BatchTables& batch, const HeadInput& input,
+                        float ce_weight, const double* factor, HeadSums* sums) {
   const int hidden = config_.hidden;
-  const std::int64_t bytes = batch.positions * hidden * kFloat;
-  backend_->Zero(d_norm_, bytes);
-  backend_->HeadLoss({norm_,
+  backend_->Zero(d_norm_, batch.positions * hidden * kFloat);
+  backend_->HeadLoss({input.normed,
                       weights.Matrix(head_),
                       config_.vocabulary,
                       hidden,
                       d_norm_,
                       weights.Gradient(head_),
-                      options.ce_weight,
+                      ce_weight,
                       factor,
                       {losses_.cross_entropy, losses_.divergence, nullptr},
-                      &sums->head},
+                      sums},
                      batch);
-  backend_->Zero(dx_, bytes);
-  backend_->RmsNormBackward(residuals_.back(), hidden, weights.Value(final_norm_), norm_r_, d_norm_, hidden,
-                            batch.positions, hidden, dx_, hidden, weights.Gradient(final_norm_));
+  backend_->RmsNormBackward(input.x, hidden, weights.Value(input.norm), input.r, d_norm_, hidden,
+                            batch.positions, hidden, dx_, hidden, weights.Gradient(input.norm));
+}
+
+void Pass::Backward(const WeightView& weights, const BatchTables& batch, const LossOptions& options,
+                    const PassFactors* factors, PassSums* sums, const LayerDone& done) {
+  assert(reserved_.backward && weights.gradients != nullptr && predicted_ == !predictions_.empty());
+  const PassContext pass = Context(weights, batch);
+  const int hidden = config_.hidden;
+  const BalanceTerm balance = {options.balance_weight, &factors->token, &sums->balance};
+  backend_->Zero(dx_, batch.positions * hidden * kFloat);
+  for (int k = config_.prediction_layers - 1; k >= 0; --k) {
+    PredictionModule& module = *predictions_[k];
+    const PassContext shifted = Context(weights, shifted_[k].tables);
+    const PredictionMemory& memory = prediction_memory_;
+    backend_->RmsNorm(module.output(), hidden, weights.Value(module.head_norm()), batch.positions, hidden,
+                      static_cast<float>(config_.rms_norm_epsilon), memory.normed, hidden, memory.normed_r);
+    HeadBackward(weights, shifted.batch,
+                 {module.output(), module.head_norm(), memory.normed, memory.normed_r},
+                 /*ce_weight=*/1.0f, &factors->prediction, &sums->predictions);
+    module.Backward(shifted, memory, attention_memory_, feed_forward_memory_, balance, reserved_.recompute,
+                    k > 0 ? predictions_[k - 1]->output() : residuals_.back(), dx_);
+    if (done) done(config_.layers + k + 1);
+  }
+  HeadBackward(weights, batch, {residuals_.back(), final_norm_, norm_, norm_r_}, options.ce_weight,
+               &factors->token, &sums->head);
   if (done) done(config_.layers);
-  const BalanceTerm balance = {options.balance_weight, factor, &sums->balance};
   for (int i = config_.layers - 1; i >= 0; --i) {
     const float *const x = residuals_[2 * i], *const y = residuals_[2 * i + 1];
     if (reserved_.recompute) feed_forward_[i]->Recompute(pass, feed_forward_memory_, y);
@@ -228,6 +288,11 @@ void Pass::AddLoads(std::span<std::int64_t> loads) const {
   for (const auto& block : feed_forward_) {
     if (!block->routed()) continue;
     block->AddLoads(next);
+    next += config_.experts;
+  }
+  if (!predicted_) return;
+  for (const auto& module : predictions_) {
+    module->AddLoads(next);
     next += config_.experts;
   }
 }

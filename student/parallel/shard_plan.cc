@@ -28,7 +28,9 @@ Home HomeOf(const ParameterInfo& tensor, const ModelConfig& config) {
   if (tensor.kind == ParameterKind::kEmbedding) return {-1, -1};
   const int layer = NumberAfter(tensor.name, "model.layers.");
   if (layer < 0) return {config.layers, -1};
-  return {layer, NumberAfter(tensor.name, ".mlp.experts.")};
+  // Modules of multi-token prediction are behind the final norm in the order of Pass::LayerDone.
+  const int stage = layer < config.layers ? layer : layer + 1;
+  return {stage, NumberAfter(tensor.name, ".mlp.experts.")};
 }
 
 std::vector<Part> Cut(const Part& storage, int ranks) {

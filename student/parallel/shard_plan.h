@@ -2,7 +2,8 @@
 //
 // The storage of a ParameterSet is cut into buckets: for each layer what lies before its routed experts, the
 // routed experts, and what lies behind them; the final norm and an untied head; the embedding. They come in
-// the order in which a backward pass finishes them: last layer first, the embedding at the end. When experts
+// the order in which a backward pass finishes them: modules of multi-token prediction, final norm and head,
+// the layers from the last one down, the embedding at the end. When experts
 // are split over ranks, the bucket of routed experts has those that this rank owns and is reduced over the
 // data group alone; experts of other ranks are in no bucket of this rank.
 //
@@ -21,8 +22,9 @@
 namespace retort::student {
 
 struct Bucket {
-  // The layer whose backward pass completes it; config.layers: final norm and head (when it is not tied); -1:
-  // the embedding, complete when the whole pass is. What Pass::LayerDone announces.
+  // The layer whose backward pass completes it; config.layers: final norm and head (when it is not tied);
+  // config.layers + k: module k of multi-token prediction; -1: the embedding, complete when the whole pass
+  // is. What Pass::LayerDone announces.
   int layer = 0;
   bool routed = false;      // experts split over ranks: reduced over World::data(), else over World::all()
   Part storage;             // floats of ParameterSet::storage()

@@ -2,11 +2,13 @@
 
 #include <array>
 #include <cassert>
+#include <span>
 #include <vector>
 
 #include "student/formats/message.h"
 #include "student/formats/sha256.h"
 #include "student/formats/strict_json.h"
+#include "student/model/config.h"
 #include "student/training/decimal.h"
 
 namespace retort::student {
@@ -21,14 +23,19 @@ struct IntegerMember {
   int64_t TrainingManifest::*member;
   int64_t low, high;
 };
-constexpr std::array<IntegerMember, 6> kIntegers = {{
+// The last one only where there are modules of multi-token prediction; so below.
+constexpr std::array<IntegerMember, 7> kIntegers = {{
     {"batch_tokens", &TrainingManifest::batch_tokens, 64, 1'048'576},
     {"checkpoint_every", &TrainingManifest::checkpoint_every, 1, 1'000'000},
     {"sequence_length", &TrainingManifest::sequence_length, 64, 8192},
     {"steps", &TrainingManifest::steps, 1, 1'000'000},
     {"vocabulary_size", &TrainingManifest::vocabulary_size, 2, 1'048'576},
     {"warmup_steps", &TrainingManifest::warmup_steps, 0, 1'000'000},
+    {"prediction_layers", &TrainingManifest::prediction_layers, 1, kPredictionLayersMax},
 }};
+std::span<const IntegerMember> Integers(bool predicts) {
+  return std::span(kIntegers).first(kIntegers.size() - (predicts ? 0 : 1));
+}
 
 struct DecimalMember {
   const char* name;
@@ -36,7 +43,7 @@ struct DecimalMember {
   double low, high;
 };
 constexpr double kBelowOne = 0.9999999;
-constexpr std::array<DecimalMember, 10> kDecimals = {{
+constexpr std::array<DecimalMember, 11> kDecimals = {{
     {"balance_loss_weight", &TrainingManifest::balance_loss_weight, 0, 1},
     {"beta1", &TrainingManifest::beta1, 0, kBelowOne},
     {"beta2", &TrainingManifest::beta2, 0, kBelowOne},
@@ -47,7 +54,11 @@ constexpr std::array<DecimalMember, 10> kDecimals = {{
     {"final_rate_fraction", &TrainingManifest::final_rate_fraction, 0, 1},
     {"learning_rate", &TrainingManifest::learning_rate, 1e-8, 1},
     {"weight_decay", &TrainingManifest::weight_decay, 0, 1},
+    {"prediction_loss_weight", &TrainingManifest::prediction_loss_weight, 1e-3, 1},
 }};
+std::span<const DecimalMember> Decimals(bool predicts) {
+  return std::span(kDecimals).first(kDecimals.size() - (predicts ? 0 : 1));
+}
 
 absl::Status Refuse(std::string_view member, std::string_view seen, std::string_view wanted) {
   return absl::InvalidArgumentError(Message("training manifest: ", member, ": ", seen, "; wanted ", wanted));
@@ -79,6 +90,11 @@ bool Representable(double value) {
 }  // namespace
 
 absl::Status TrainingManifest::Validate() const {
+  const bool predicts = prediction_layers != 0;
+  if (!predicts && prediction_loss_weight != 0) {
+    return Refuse("prediction_loss_weight", Message(prediction_loss_weight),
+                  "0, since prediction_layers is 0");
+  }
   if (run != "logits" && run != "text_only") return Refuse("run", Shown(run), "logits or text_only");
   if (!IsStudentName(student)) return Refuse("student", Shown(student), "[A-Za-z0-9][A-Za-z0-9._-]{0,95}");
   if (shape != "unit" && shape != "nano" && shape != "small") {
@@ -87,13 +103,13 @@ absl::Status TrainingManifest::Validate() const {
   if (!IsSha256Hex(tokenizer_sha256)) {
     return Refuse("tokenizer_sha256", Shown(tokenizer_sha256), "64 lower-case hex digits");
   }
-  for (const IntegerMember& row : kIntegers) {
+  for (const IntegerMember& row : Integers(predicts)) {
     const int64_t value = this->*row.member;
     if (value < row.low || value > row.high) {
       return Refuse(row.name, Message(value), Message(row.low, " to ", row.high));
     }
   }
-  for (const DecimalMember& row : kDecimals) {
+  for (const DecimalMember& row : Decimals(predicts)) {
     const double value = this->*row.member;
     if (!(value >= row.low && value <= row.high) || !Representable(value)) {
       return Refuse(row.name, Message(value), Message(row.low, " to ", row.high));
@@ -120,8 +136,9 @@ std::string TrainingManifest::ToJson() const {
   assert(Validate().ok());
   nlohmann::json json = {{"format", kFormat}, {"run", run},         {"seed", seed},
                          {"shape", shape},    {"student", student}, {"tokenizer_sha256", tokenizer_sha256}};
-  for (const IntegerMember& row : kIntegers) json[row.name] = this->*row.member;
-  for (const DecimalMember& row : kDecimals) json[row.name] = DecimalString(this->*row.member);
+  const bool predicts = prediction_layers != 0;
+  for (const IntegerMember& row : Integers(predicts)) json[row.name] = this->*row.member;
+  for (const DecimalMember& row : Decimals(predicts)) json[row.name] = DecimalString(this->*row.member);
   return json.dump();  // members sorted by byte, no white space; every string here is ASCII
 }
 
@@ -133,8 +150,9 @@ absl::StatusOr<TrainingManifest> TrainingManifest::Parse(std::string_view text) 
   const auto json = ParseStrictJson(text, "training manifest", {kManifestBytesMax, 2});
   if (!json.ok()) return json.status();
   std::vector<std::string> names = {"format", "run", "seed", "shape", "student", "tokenizer_sha256"};
-  for (const IntegerMember& row : kIntegers) names.emplace_back(row.name);
-  for (const DecimalMember& row : kDecimals) names.emplace_back(row.name);
+  const bool predicts = json->is_object() && json->contains("prediction_layers");
+  for (const IntegerMember& row : Integers(predicts)) names.emplace_back(row.name);
+  for (const DecimalMember& row : Decimals(predicts)) names.emplace_back(row.name);
   const auto refuse = [](const absl::Status& status) {
     return absl::InvalidArgumentError(Message("training manifest: ", status.message()));
   };
@@ -149,7 +167,7 @@ absl::StatusOr<TrainingManifest> TrainingManifest::Parse(std::string_view text) 
     *target = *std::move(value);
   }
   if (format != kFormat) return Refuse("format", Shown(format), kFormat);
-  for (const IntegerMember& row : kIntegers) {
+  for (const IntegerMember& row : Integers(predicts)) {
     const auto value = JsonInteger(*json, row.name, row.low, row.high);
     if (!value.ok()) return refuse(value.status());
     manifest.*row.member = *value;
@@ -157,7 +175,7 @@ absl::StatusOr<TrainingManifest> TrainingManifest::Parse(std::string_view text) 
   const auto seed = JsonInteger(*json, "seed", 0, static_cast<int64_t>(kSeedMax));
   if (!seed.ok()) return refuse(seed.status());
   manifest.seed = static_cast<uint64_t>(*seed);
-  for (const DecimalMember& row : kDecimals) {
+  for (const DecimalMember& row : Decimals(predicts)) {
     const auto decimal = JsonString(*json, row.name, 128);
     if (!decimal.ok()) return refuse(decimal.status());
     const auto value = ParseDecimalString(*decimal);

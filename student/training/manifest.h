@@ -54,6 +54,11 @@ struct TrainingManifest {
   double bias_update_rate = 1e-3;  // of the routers' balancing bias, 0 to 1; 0 for the last 3 % of the steps
   double balance_loss_weight = 1e-4;  // of the sequence-wise balance loss, 0 to 1
 
+  // Modules of multi-token prediction that are trained beside the student, and the weight of their loss. Both
+  // 0: none, and the manifest then has neither member.
+  int64_t prediction_layers = 0;      // 0 to 4
+  double prediction_loss_weight = 0;  // 0.001 to 1
+
   // OK, or InvalidArgument naming the member, the value seen and the values wanted.
   absl::Status Validate() const;
 

@@ -35,6 +35,7 @@ ModelConfig ShapeOf(const TrainingManifest& manifest) {
                        : manifest.shape == "nano" ? NanoConfig()
                                                   : SmallConfig();
   config.vocabulary = static_cast<int>(manifest.vocabulary_size);
+  config.prediction_layers = static_cast<int>(manifest.prediction_layers);
   return config;
 }
 
@@ -393,10 +394,13 @@ absl::StatusOr<TrainedStep> Trainer::Step() {
   result.learning_rate = LearningRate(schedule, run.state.step);
   LearnedStep learned = run.learner.Step(
       batches,
-      {{static_cast<float>(manifest.cross_entropy_weight), static_cast<float>(manifest.balance_loss_weight)},
+      {{static_cast<float>(manifest.cross_entropy_weight), static_cast<float>(manifest.balance_loss_weight),
+        static_cast<float>(manifest.prediction_loss_weight)},
        result.learning_rate,
        ExpertBiasRate(run.state.step, manifest.steps, manifest.bias_update_rate)});
   result.loss = learned.mixed_sum / learned.valid_tokens;
+  if (learned.prediction_tokens > 0)
+    result.prediction_loss = learned.prediction_ce_sum / learned.prediction_tokens;
   result.gradient_norm = learned.gradient_norm;
   if (!learned.ok) {
     if (!run.backend->failure().empty() || run.RunHasFailed()) return run.Failure();

@@ -25,6 +25,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -67,8 +68,11 @@ struct StepPhases {
 };
 
 struct TrainedStep {
-  int64_t step = 0;          // after the step, from 1
-  double loss = 0;           // nats per valid token, over the whole step
+  int64_t step = 0;  // after the step, from 1
+  double loss = 0;   // nats per valid token, over the whole step
+  // Cross-entropy of the modules of multi-token prediction, nats per target of theirs; not in `loss`. Absent
+  // without modules, and in a step whose documents are all too short for them.
+  std::optional<double> prediction_loss;
   int64_t tokens = 0;        // forwarded, padding excluded
   int64_t valid_tokens = 0;  // that carried loss
   double gradient_norm = 0;  // before clipping

@@ -38,7 +38,7 @@ std::int64_t HeadChunk(int vocabulary) {
 }
 
 std::int64_t PartsMost(const ModelConfig& config) {
-  return 3 * std::int64_t{config.layers} + 4;
+  return 3 * std::int64_t{config.all_layers()} + 4;
 }
 
 std::int64_t PlanWorkspace(const ParameterLayout& layout, const PassLimits& limits, Element element,

@@ -71,6 +71,51 @@ TEST_F(ExportTest, ReadsBackWhatItWrote) {
   }
 }
 
+// Modules of multi-token prediction lie in a file of their own, under the names of DeepSeek-V3's released
+// weights; what reads the student does not need them.
+TEST_F(ExportTest, MultiTokenPredictionIsBesideTheStudent) {
+  const auto tokenizer = ByteTokenizer();
+  for (const bool tied : {true, false}) {
+    ModelConfig config = UnitConfig();
+    config.tied_embeddings = tied;
+    const ParameterSet plain = GoldenWeights(config);
+    config.prediction_layers = 2;
+    const ParameterSet weights = GoldenWeights(config);
+    ASSERT_TRUE(WriteStudent(folder_, weights, *tokenizer, "").ok());
+    const auto file = SafetensorsFile::Open(folder_ + "/mtp.safetensors");
+    ASSERT_TRUE(file.ok()) << file.status();
+    EXPECT_EQ(file->metadata().at("format"), "pt");
+    EXPECT_EQ(file->tensors().size(), 2u * (42 + 2));  // parameters_test.cc, and two copies
+    const auto bytes_of = [&](const char* name) {
+      const auto values = weights.tensor(weights.layout().Find(name));
+      return std::vector<uint8_t>(reinterpret_cast<const uint8_t*>(values.data()),
+                                  reinterpret_cast<const uint8_t*>(values.data() + values.size()));
+    };
+    const auto data_of = [&](const char* name) {
+      const auto data = file->tensors().at(name).data;
+      return std::vector<uint8_t>(data.begin(), data.end());
+    };
+    for (const char* name : {"model.layers.3.eh_proj.weight", "model.layers.4.shared_head.norm.weight",
+                             "model.layers.4.mlp.experts.7.down_proj.weight"}) {
+      EXPECT_EQ(data_of(name), bytes_of(name)) << name;
+    }
+    EXPECT_EQ(data_of("model.layers.4.embed_tokens.weight"), bytes_of("model.embed_tokens.weight"));
+    EXPECT_EQ(data_of("model.layers.3.shared_head.head.weight"),
+              bytes_of(tied ? "model.embed_tokens.weight" : "lm_head.weight"));
+    EXPECT_EQ(ParseConfigJson(*ReadWholeFile(folder_ + "/config.json", 1 << 20))->prediction_layers, 2);
+
+    const auto read = ReadStudent(folder_);
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_EQ(read->config(), plain.config());
+    fs::remove(folder_ + "/mtp.safetensors");
+    EXPECT_TRUE(ReadStudent(folder_).ok());
+    // A student without modules takes the file of an earlier one away.
+    ASSERT_TRUE(WriteStudent(folder_, weights, *tokenizer, "").ok());
+    ASSERT_TRUE(WriteStudent(folder_, plain, *tokenizer, "").ok());
+    EXPECT_FALSE(fs::exists(folder_ + "/mtp.safetensors"));
+  }
+}
+
 // Logits of transformers' DeepseekV3ForCausalLM on the same exports. Recorded by
 // tests/student/golden/check_export_with_transformers.py, which names the versions in the file's metadata.
 TEST_F(ExportTest, AgreesWithTransformers) {
@@ -166,6 +211,19 @@ TEST(ConfigJsonTest, ReadsWhatItWrites) {
     ASSERT_TRUE(config.ok()) << config.status();
     EXPECT_EQ(*config, student.config);
   }
+  ModelConfig predicting = UnitConfig();
+  predicting.prediction_layers = 2;
+  EXPECT_EQ(*ParseConfigJson(ConfigJson(predicting, {})), predicting);
+}
+
+// A file need not have the field: no modules then.
+TEST(ConfigJsonTest, NoFieldMeansNoPredictionModule) {
+  std::string text = ConfigJson(UnitConfig(), {});
+  const std::string field = "\"num_nextn_predict_layers\": 0,";
+  text.erase(text.find(field), field.size());
+  const auto config = ParseConfigJson(text);
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->prediction_layers, 0);
 }
 
 TEST(ConfigJsonTest, ReadsTheNestedRope) {
@@ -211,6 +269,10 @@ INSTANTIATE_TEST_SUITE_P(
         Changed{"\"num_hidden_layers\": 3", "\"num_hidden_layers\": 0", "num_hidden_layers"},
         Changed{"\"n_group\": 4", "\"n_group\": 8", "group"}, Changed{"1e-06", "1e-05", "rms_norm_eps"},
         Changed{"\"tie_word_embeddings\": true", "\"tie_word_embeddings\": 1", "tie_word_embeddings"},
+        Changed{"\"num_nextn_predict_layers\": 0", "\"num_nextn_predict_layers\": 5",
+                "num_nextn_predict_layers"},
+        Changed{"\"num_nextn_predict_layers\": 0", "\"num_nextn_predict_layers\": -1",
+                "num_nextn_predict_layers"},
         Changed{"{", "[", "JSON"}));
 
 }  // namespace

@@ -38,6 +38,20 @@ TEST(ConfigTest, CountsTheParametersOfDeepSeekV3) {
   EXPECT_EQ(CountParameters(DeepSeekV3()).total, 671026419200);
 }
 
+TEST(ConfigTest, CountsThePredictionModuleOfDeepSeekV3) {
+  ModelConfig config = DeepSeekV3();
+  config.prediction_layers = 1;
+  EXPECT_EQ(Validate(config), "");
+  const ParameterCounts counts = CountParameters(config);
+  EXPECT_EQ(counts.total - counts.prediction_total, 671026419200);
+  EXPECT_EQ(counts.active - counts.prediction_active, CountParameters(DeepSeekV3()).active);
+  // Attention, two norms, router and bias, 256 + 1 experts, the projection, three norms.
+  EXPECT_EQ(counts.prediction_total,
+            187107328 + 2 * 7168 + 256 * 7169 + 257 * int64_t{44040192} + 2 * 7168 * 7168 + 3 * 7168);
+  EXPECT_EQ(counts.prediction_total - counts.prediction_active, 248 * int64_t{44040192});
+  EXPECT_EQ(CountParameters(DeepSeekV3()).prediction_total, 0);
+}
+
 TEST(ConfigTest, CountsTheReadyMadeShapes) {
   const struct {
     ModelConfig config;
@@ -57,6 +71,15 @@ TEST(ConfigTest, CountsWork) {
   EXPECT_NEAR(TrainingFlopsPerToken(NanoConfig(), 0) / 1e6, 6 * 16.7, 0.5);
   EXPECT_NEAR((TrainingFlopsPerToken(NanoConfig(), 100) - TrainingFlopsPerToken(NanoConfig(), 0)),
               6.0 * 6 * 4 * 128 * 100, 1);
+  // A module: its active matrices, and the head once more.
+  ModelConfig config = NanoConfig();
+  config.prediction_layers = 2;
+  const double norms = 2 * (256 * 5 + 128 + 64 + 16);  // and biases: no work of matrices
+  EXPECT_NEAR(
+      TrainingFlopsPerToken(config, 0) - TrainingFlopsPerToken(NanoConfig(), 0),
+      6.0 * (static_cast<double>(CountParameters(config).prediction_active) - norms + 2.0 * 256 * 49152), 1);
+  EXPECT_NEAR((TrainingFlopsPerToken(config, 100) - TrainingFlopsPerToken(config, 0)),
+              6.0 * 8 * 4 * 128 * 100, 1);
 }
 
 TEST(ConfigTest, SaysWhatIsWrong) {
@@ -72,6 +95,8 @@ TEST(ConfigTest, SaysWhatIsWrong) {
       {"n_group is 3; wanted a divisor of n_routed_experts 8", [](ModelConfig* c) { c->expert_groups = 3; }},
       {"n_group is 8; wanted 1 to 4", [](ModelConfig* c) { c->expert_groups = 8; }},
       {"topk_group is 4; wanted less than n_group 4", [](ModelConfig* c) { c->expert_groups_per_token = 4; }},
+      {"num_nextn_predict_layers is 5; wanted 0 to 4", [](ModelConfig* c) { c->prediction_layers = 5; }},
+      {"num_nextn_predict_layers is -1; wanted 0 to 4", [](ModelConfig* c) { c->prediction_layers = -1; }},
       {"num_experts_per_tok is 5; wanted at most the 4 experts of topk_group groups",
        [](ModelConfig* c) { c->experts_per_token = 5; }},
       {"n_shared_experts is 0; wanted 1 to 64", [](ModelConfig* c) { c->shared_experts = 0; }},

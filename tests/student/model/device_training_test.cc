@@ -56,33 +56,16 @@ ModelConfig Ungrouped() {
   return config;
 }
 
-// How far a device's loss may be from the CPU's after t steps, for products whose operands have a unit
-// roundoff u.
-//
-// One pass: each of the stages that a value goes through (eight products and norms per layer and direction)
-// adds a relative error of about 4 * sqrt(k) * u for sums of k terms (Higham and Mary 2019: sums of random
-// rounding errors), or u alone where operands are rounded once; k is at most the widest row. Relative to
-// logits and gradients of size about one that is rho. Each step: AdamW moves every weight by at most 2 *
-// rate, and one whose gradient g is off by e moves wrong by at most 2 * rate * e / |g|, which changes the
-// loss by at most 2 * rate * e: in all 2 * rate * rho * |g|_1 <= 2 * rate * rho * sqrt(P) * |g|_2, with |g|_2
-// clipped to 1.
-double Rho(const ModelConfig& config, double u) {
-  const double widest =
-      std::max({config.hidden, config.dense_width, config.vocabulary, 2 * config.shared_width()});
-  const double sums = 4 * std::sqrt(widest) * 0x1p-24;
-  return 16 * config.layers * sums + std::sqrt(16.0 * config.layers) * u;
-}
-double LossBound(const ModelConfig& config, double u, int step) {
-  const double rate = 1e-3, parameters = static_cast<double>(CountParameters(config).total);
-  return Rho(config, u) * (1 + step * 2 * rate * std::sqrt(parameters));
-}
-
 double Loss(const LearnedStep& step) {
   return step.mixed_sum / step.valid_tokens;
 }
 
-TEST(DeviceTrainingTest, FiftyStepsFollowTheCpu) {
-  const auto layout = ParameterLayout::Create(Ungrouped());
+double PredictionLoss(const LearnedStep& step) {
+  return step.prediction_tokens == 0 ? 0 : step.prediction_ce_sum / step.prediction_tokens;
+}
+
+void FollowTheCpu(const ModelConfig& config, int steps) {
+  const auto layout = ParameterLayout::Create(config);
   ThreadPool pool(1);
   const TrainingState start = StartState(layout, 7);
   auto cpu_watch = std::make_unique<RouteWatcher>(MakeCpuBackend(pool, Isa::kPlain));
@@ -94,7 +77,7 @@ TEST(DeviceTrainingTest, FiftyStepsFollowTheCpu) {
   double worst = 0, worst_share = 0, first_loss = 0, last_loss = 0;
   std::int64_t tokens = 0, decided = 0;
   const int per_token = layout->config().experts_per_token;
-  for (int step = 0; step < kSteps; ++step) {
+  for (int step = 0; step < steps; ++step) {
     cpu_routes.chosen.clear(), cpu_routes.margins.clear();
     device_routes.chosen.clear(), device_routes.margins.clear();
     const LearnedStep a = cpu.Step(step), b = device.Step(step);
@@ -102,6 +85,8 @@ TEST(DeviceTrainingTest, FiftyStepsFollowTheCpu) {
     ASSERT_LE(error, bound) << "step " << step;  // not so with a NaN either
     ASSERT_LE(std::abs(a.gradient_norm - b.gradient_norm), bound * a.gradient_norm) << "step " << step;
     ASSERT_LE(std::abs(a.balance - b.balance), bound * a.balance) << "step " << step;
+    ASSERT_EQ(a.prediction_tokens, b.prediction_tokens);
+    ASSERT_LE(std::abs(PredictionLoss(a) - PredictionLoss(b)), bound) << "step " << step;
     worst = std::max(worst, error);
     worst_share = std::max(worst_share, error / bound);
     if (step % 5 == 0) (step == 0 ? first_loss : last_loss) = Loss(b);  // of the same batches
@@ -119,9 +104,21 @@ TEST(DeviceTrainingTest, FiftyStepsFollowTheCpu) {
   EXPECT_LT(last_loss, first_loss - 0.05);  // it does learn
   EXPECT_GT(decided, tokens / 2);           // the bound leaves something to compare
   std::printf(
-      "50 steps: worst loss error %.3g, %.2g of the bound; %lld of %lld routings decided by more than the "
+      "%d steps, %d modules of multi-token prediction: worst loss error %.3g, %.2g of the bound; %lld of "
+      "%lld routings decided by more than the "
       "bound\n",
-      worst, worst_share, static_cast<long long>(decided), static_cast<long long>(tokens));
+      steps, config.prediction_layers, worst, worst_share, static_cast<long long>(decided),
+      static_cast<long long>(tokens));
+}
+
+TEST(DeviceTrainingTest, FiftyStepsFollowTheCpu) {
+  FollowTheCpu(Ungrouped(), kSteps);
+}
+
+TEST(DeviceTrainingTest, TwentyStepsOfMultiTokenPredictionFollowTheCpu) {
+  ModelConfig config = Ungrouped();
+  config.prediction_layers = 2;
+  FollowTheCpu(config, 20);
 }
 
 // In bf16 the losses stay near those of fp32, and the masters learn.
@@ -150,8 +147,11 @@ struct Trained {
   bool operator==(const Trained&) const = default;
 };
 
-Trained Train(int steps, std::unique_ptr<Backend> backend, bool recompute = false) {
-  const auto layout = ParameterLayout::Create(UnitConfig());
+Trained Train(int steps, std::unique_ptr<Backend> backend, bool recompute = false,
+              int prediction_layers = 0) {
+  ModelConfig config = UnitConfig();
+  config.prediction_layers = prediction_layers;
+  const auto layout = ParameterLayout::Create(config);
   const TrainingState start = StartState(layout, 3);
   LearnerOnDevice device(layout, std::move(backend), recompute);
   EXPECT_TRUE(device.learner().Load(&start));
@@ -163,13 +163,13 @@ Trained Train(int steps, std::unique_ptr<Backend> backend, bool recompute = fals
   return run;
 }
 
-Trained Train(int steps, Element element, bool recompute = false) {
-  return Train(steps, OpenOrFail(element), recompute);
+Trained Train(int steps, Element element, bool recompute = false, int prediction_layers = 0) {
+  return Train(steps, OpenOrFail(element), recompute, prediction_layers);
 }
 
 TEST(DeviceTrainingTest, TheSameRunTwiceGivesTheSameBits) {
   for (const Element element : {Element::kF32, Element::kBf16})
-    EXPECT_EQ(Train(3, element), Train(3, element));
+    EXPECT_EQ(Train(3, element, false, 1), Train(3, element, false, 1));
 }
 
 // A missing dependency between copies, kernels and the host shows as other bits.
@@ -177,17 +177,20 @@ TEST(DeviceTrainingTest, StreamsThatRunLateChangeNothing) {
   using cuda_on_cpu::SetStreamOrder;
   using cuda_on_cpu::StreamOrder;
   SetStreamOrder(StreamOrder::kEager);
-  const Trained eager = Train(2, Element::kF32);
+  const auto train = [] { return Train(2, Element::kF32, false, 1); };
+  const Trained eager = train();
   SetStreamOrder(StreamOrder::kLate);
-  EXPECT_EQ(Train(2, Element::kF32), eager);
+  EXPECT_EQ(train(), eager);
   SetStreamOrder(StreamOrder::kShuffled, 17);
-  EXPECT_EQ(Train(2, Element::kF32), eager);
+  EXPECT_EQ(train(), eager);
   SetStreamOrder(StreamOrder::kLate);
 }
 
 TEST(DeviceTrainingTest, RecomputedActivationsAreTheSame) {
   EXPECT_EQ(Train(2, Element::kF32, true), Train(2, Element::kF32, false));
   EXPECT_EQ(Train(2, Element::kBf16, true), Train(2, Element::kBf16, false));
+  EXPECT_EQ(Train(1, Element::kF32, true, 2), Train(1, Element::kF32, false, 2));
+  EXPECT_EQ(Train(1, Element::kBf16, true, 2), Train(1, Element::kBf16, false, 2));
 }
 
 // One wait per routed layer and micro-batch, two for what is reported and done; nothing waits unasked.
@@ -220,10 +223,10 @@ TEST(DeviceTrainingTest, StepsOfGraphsHaveTheBitsOfThoseWithout) {
     EXPECT_EQ(Train(5, element), plain);
     EXPECT_GT(cuda_on_cpu::CountGraphLaunches(), graphs);
   }
-  const Trained plain = Train(4, std::make_unique<Uncaptured>(OpenOrFail(Element::kF32)), true);
-  EXPECT_EQ(Train(4, Element::kF32, true), plain);
+  const Trained plain = Train(4, std::make_unique<Uncaptured>(OpenOrFail(Element::kF32)), true, 1);
+  EXPECT_EQ(Train(4, Element::kF32, true, 1), plain);
   cuda_on_cpu::SetStreamOrder(cuda_on_cpu::StreamOrder::kShuffled, 23);
-  EXPECT_EQ(Train(4, Element::kF32, true), plain);
+  EXPECT_EQ(Train(4, Element::kF32, true, 1), plain);
   cuda_on_cpu::SetStreamOrder(cuda_on_cpu::StreamOrder::kLate);
 }
 
@@ -270,18 +273,24 @@ TEST(DeviceTrainingTest, ADeviceThatVanishesIsToldOnce) {
 }
 
 TEST(DeviceTrainingTest, WhatIsPredictedIsWhatIsTaken) {
-  const auto layout = ParameterLayout::Create(UnitConfig());
   const PassLimits limits = {.positions = 16, .rows = 16, .documents = 3, .teacher_k = 4};
   const RankPlace alone = {{1, 1}, 0};
   const cuda_on_cpu::Objects before = cuda_on_cpu::CountObjects();
+  const auto compare = [&](Element element, bool recompute, int prediction_layers) {
+    ModelConfig config = UnitConfig();
+    config.prediction_layers = prediction_layers;
+    const auto layout = ParameterLayout::Create(config);
+    auto backend = OpenOrFail(element);
+    const std::size_t open = cuda_on_cpu::CountObjects().device_bytes;
+    const MemoryPlan plan = PlanMemory(layout, *backend, limits, recompute, alone);
+    LearnerOnDevice device(layout, std::move(backend), recompute);
+    const std::int64_t taken = static_cast<std::int64_t>(cuda_on_cpu::CountObjects().device_bytes - open);
+    EXPECT_EQ(taken, plan.total());
+    return taken;
+  };
   for (const Element element : {Element::kF32, Element::kBf16}) {
     for (const bool recompute : {false, true}) {
-      auto backend = OpenOrFail(element);
-      const std::size_t open = cuda_on_cpu::CountObjects().device_bytes;
-      const MemoryPlan plan = PlanMemory(layout, *backend, limits, recompute, alone);
-      LearnerOnDevice device(layout, std::move(backend), recompute);
-      const std::int64_t taken = static_cast<std::int64_t>(cuda_on_cpu::CountObjects().device_bytes - open);
-      EXPECT_EQ(taken, plan.total());
+      EXPECT_LT(compare(element, recompute, 0), compare(element, recompute, 2));
     }
   }
   EXPECT_EQ(cuda_on_cpu::Describe(cuda_on_cpu::CountObjects()), cuda_on_cpu::Describe(before))

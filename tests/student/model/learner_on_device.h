@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,6 +22,27 @@ inline std::unique_ptr<Backend> OpenOrFail(Element element) {
   auto backend = OpenCudaBackend(0, element, &problem);
   EXPECT_NE(backend, nullptr) << problem;
   return backend;
+}
+
+// How far a device's loss may be from the CPU's after t steps, for products whose operands have a unit
+// roundoff u.
+//
+// One pass: each of the stages that a value goes through (eight products and norms per layer and direction)
+// adds a relative error of about 4 * sqrt(k) * u for sums of k terms (Higham and Mary 2019: sums of random
+// rounding errors), or u alone where operands are rounded once; k is at most the widest row. Relative to
+// logits and gradients of size about one that is rho. Each step: AdamW moves every weight by at most 2 *
+// rate, and one whose gradient g is off by e moves wrong by at most 2 * rate * e / |g|, which changes the
+// loss by at most 2 * rate * e: in all 2 * rate * rho * |g|_1 <= 2 * rate * rho * sqrt(P) * |g|_2, with |g|_2
+// clipped to 1.
+inline double Rho(const ModelConfig& config, double u) {
+  const double widest =
+      std::max({config.hidden, config.dense_width, config.vocabulary, 2 * config.shared_width()});
+  const double sums = 4 * std::sqrt(widest) * 0x1p-24;
+  return 16 * config.all_layers() * sums + std::sqrt(16.0 * config.all_layers()) * u;
+}
+inline double LossBound(const ModelConfig& config, double u, int step) {
+  const double rate = 1e-3, parameters = static_cast<double>(CountParameters(config).total);
+  return Rho(config, u) * (1 + step * 2 * rate * std::sqrt(parameters));
 }
 
 // Uneven documents that come again every fifth step; then two micro-batches, else one, since the rig is slow.

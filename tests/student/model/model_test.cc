@@ -55,13 +55,16 @@ class ModelShapeTest : public testing::TestWithParam<const char*> {
     if (name == "odd_vocabulary") config.vocabulary = 333;
     if (name == "two_shared")
       config.shared_experts = 2, config.expert_groups = 1, config.expert_groups_per_token = 1;
+    if (name == "predicting") config.prediction_layers = 1;
+    if (name == "predicting_twice") config.prediction_layers = 2, config.tied_embeddings = false;
     if (name == "scaled_raw_weights") config.normalise_expert_weights = false, config.routed_scaling = 2.5f;
     return config;
   }
 };
 INSTANTIATE_TEST_SUITE_P(Shapes, ModelShapeTest,
                          testing::Values("unit", "full_query", "untied", "all_dense", "odd_vocabulary",
-                                         "two_shared", "scaled_raw_weights"),
+                                         "two_shared", "scaled_raw_weights", "predicting",
+                                         "predicting_twice"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST_P(ModelShapeTest, FastPathsAgreeWithPlain) {

@@ -57,6 +57,36 @@ TEST(PackedBatchTest, SaysWhatIsWrong) {
   }
 }
 
+TEST(ShiftedBatchTest, LooksAheadWithinItsDocument) {
+  PackedBatch batch;
+  batch.tokens = {10, 11, 12, 13, 20, 30, 31};
+  batch.targets = {11, 12, 13, 14, 21, 31, 32};
+  batch.weights = {0, 1, 1, 1, 1, 1, 1};  // the first token is a prompt
+  batch.positions = {0, 1, 2, 3, 0, 0, 1};
+  batch.document_starts = {0, 4, 5, 7};
+  const PackedBatch one = ShiftedBatch(batch, 1);
+  EXPECT_EQ(one.tokens, (std::vector<std::int32_t>{11, 12, 13, 13, 20, 31, 31}));
+  EXPECT_EQ(one.targets, (std::vector<std::int32_t>{12, 13, 14, 0, 0, 32, 0}));
+  EXPECT_EQ(one.weights, (std::vector<float>{1, 1, 1, 0, 0, 1, 0}));
+  EXPECT_EQ(one.positions, batch.positions);  // rotary positions stay
+  EXPECT_EQ(one.document_starts, batch.document_starts);
+  const PackedBatch three = ShiftedBatch(batch, 3);
+  EXPECT_EQ(three.tokens, (std::vector<std::int32_t>{13, 13, 13, 13, 20, 31, 31}));
+  EXPECT_EQ(three.targets, (std::vector<std::int32_t>{14, 0, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(three.weights, (std::vector<float>{1, 0, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(ValidTokens(ShiftedBatch(batch, 4)), 0);
+}
+
+TEST(ShiftedBatchTest, IsValidAndHasNoTeacher) {
+  const PackedBatch batch = RandomBatch(UnitConfig(), {5, 1, 9}, 3, 1);
+  for (int depth = 1; depth <= kPredictionLayersMax; ++depth) {
+    const PackedBatch shifted = ShiftedBatch(batch, depth);
+    EXPECT_EQ(ValidateBatch(UnitConfig(), shifted), "");
+    EXPECT_EQ(shifted.size(), batch.size());
+    EXPECT_EQ(shifted.teacher_k, 0);
+  }
+}
+
 TEST(PackedBatchTest, RefusesDocumentsBeyondTheContext) {
   ModelConfig config = UnitConfig();
   config.context = 8;

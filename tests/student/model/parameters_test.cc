@@ -40,8 +40,26 @@ TEST(ParametersTest, UntiedHeadAndFullQueryHaveTheirTensors) {
   EXPECT_EQ(layout->Find("model.layers.1.self_attn.q_a_proj.weight"), -1);
 }
 
+TEST(ParametersTest, PredictionModulesAreFurtherLayers) {
+  ModelConfig config = UnitConfig();
+  config.prediction_layers = 2;
+  const auto layout = ParameterLayout::Create(config);
+  const auto shape = [&](const char* name) { return layout->tensors()[layout->Find(name)].shape; };
+  EXPECT_EQ(shape("model.layers.3.eh_proj.weight"), (Dimensions{64, 128}));
+  EXPECT_EQ(shape("model.layers.3.enorm.weight"), (Dimensions{64}));
+  EXPECT_EQ(shape("model.layers.4.hnorm.weight"), (Dimensions{64}));
+  EXPECT_EQ(shape("model.layers.4.shared_head.norm.weight"), (Dimensions{64}));
+  EXPECT_EQ(shape("model.layers.4.mlp.experts.7.up_proj.weight"), (Dimensions{32, 64}));
+  EXPECT_EQ(layout->Find("model.layers.2.eh_proj.weight"), -1);
+  EXPECT_EQ(layout->Find("model.layers.5.eh_proj.weight"), -1);
+  // 9 of attention and norms, 29 of a routed network, 4 of its own.
+  EXPECT_EQ(layout->tensors().size(), ParameterLayout::Create(UnitConfig())->tensors().size() + 2 * 42);
+}
+
 TEST(ParametersTest, TensorsDoNotOverlapAndAddUp) {
-  for (const ModelConfig& config : {UnitConfig(), NanoConfig()}) {
+  ModelConfig predicting = UnitConfig();
+  predicting.prediction_layers = 2;
+  for (const ModelConfig& config : {UnitConfig(), NanoConfig(), predicting}) {
     const auto layout = ParameterLayout::Create(config);
     std::int64_t total = 0, end = 0;
     std::set<std::string> names;

@@ -1,5 +1,6 @@
 // One rank of learner_test: trains a unit student for some steps and prints what happened, for comparison.
-//   learner_rank NAME DATA EXPERTS STEPS [FOLDER]
+//   learner_rank NAME DATA EXPERTS STEPS MODULES [FOLDER]
+// MODULES of multi-token prediction.
 // Prints, for each step, loss and gradient norm in hexadecimal, and at the end on rank 0 a hash of the state.
 // With a folder the state is handed over there: read at the start if it is there, written at the end.
 #include <cinttypes>
@@ -74,7 +75,7 @@ bool ReadSet(std::ifstream& in, ParameterSet* set) {
 }
 
 int Main(int argc, char** argv) {
-  if (argc < 5) return 3;
+  if (argc < 6) return 3;
   const ParallelLayout ranks = {std::atoi(argv[2]), std::atoi(argv[3])};
   const std::int64_t steps = std::atoi(argv[4]);
   RankEnvironment environment;
@@ -90,7 +91,8 @@ int Main(int argc, char** argv) {
       return 2;
     }
   }
-  const ModelConfig config = UnitConfig();
+  ModelConfig config = UnitConfig();
+  config.prediction_layers = std::atoi(argv[5]);
   const auto layout = ParameterLayout::Create(config);
   ThreadPool pool(1);
   const auto backend = MakeCpuBackend(pool);
@@ -100,7 +102,7 @@ int Main(int argc, char** argv) {
   sizes.limits = {.positions = kRowLength, .rows = kRowLength, .documents = 2, .teacher_k = kTeacherK};
   if (!learner.Reserve(sizes)) return 3;
 
-  const std::string state_file = argc > 5 ? std::string(argv[5]) + "/state" : "";
+  const std::string state_file = argc > 6 ? std::string(argv[6]) + "/state" : "";
   std::optional<TrainingState> state;
   if (place.rank == 0) {
     state.emplace(TrainingState{ParameterSet(layout), ParameterSet(layout), ParameterSet(layout), 0});
@@ -128,8 +130,9 @@ int Main(int argc, char** argv) {
     }
     std::int64_t sent = 0;
     for (const std::int64_t count : learned.expert_counts) sent += count;
-    std::printf("step %" PRId64 " loss %a norm %a tokens %" PRId64 " sent %" PRId64 "\n", step,
-                learned.mixed_sum / learned.valid_tokens, learned.gradient_norm, learned.tokens, sent);
+    std::printf("step %" PRId64 " loss %a norm %a predicted %a tokens %" PRId64 " sent %" PRId64 "\n", step,
+                learned.mixed_sum / learned.valid_tokens, learned.gradient_norm, learned.prediction_ce_sum,
+                learned.tokens, sent);
     std::fflush(stdout);
   }
   const TrainingState* const last = learner.Read();

@@ -20,9 +20,9 @@ namespace {
 constexpr int kSteps = 6;
 
 struct Outcome {
-  std::vector<double> losses, norms;
-  std::string text;   // of rank 0
-  std::string state;  // the line of the final state
+  std::vector<double> losses, norms, predicted;  // the last: sums of multi-token prediction
+  std::string text;                              // of rank 0
+  std::string state;                             // the line of the final state
 };
 
 class Folder {
@@ -38,9 +38,10 @@ class Folder {
   std::string path_;
 };
 
-Outcome Train(const ParallelLayout& ranks, int steps, const std::string& folder = "") {
+Outcome Train(const ParallelLayout& ranks, int steps, const std::string& folder = "", int modules = 0) {
   std::vector<std::string> arguments = {FreshName(), std::to_string(ranks.data),
-                                        std::to_string(ranks.experts), std::to_string(steps)};
+                                        std::to_string(ranks.experts), std::to_string(steps),
+                                        std::to_string(modules)};
   if (!folder.empty()) arguments.push_back(folder);
   RankProcesses processes(LEARNER_RANK, arguments, ranks.world());
   const std::vector<RankEnd> ends = processes.Wait();
@@ -55,13 +56,14 @@ Outcome Train(const ParallelLayout& ranks, int steps, const std::string& folder 
   std::istringstream lines(outcome.text);
   for (std::string line; std::getline(lines, line);) {
     long long step = 0, tokens = 0, sent = 0;
-    double loss = 0, norm = 0;
-    if (std::sscanf(line.c_str(), "step %lld loss %la norm %la tokens %lld sent %lld", &step, &loss, &norm,
-                    &tokens, &sent) == 5) {
+    double loss = 0, norm = 0, predicted = 0;
+    if (std::sscanf(line.c_str(), "step %lld loss %la norm %la predicted %la tokens %lld sent %lld", &step,
+                    &loss, &norm, &predicted, &tokens, &sent) == 6) {
       outcome.losses.push_back(loss);
       outcome.norms.push_back(norm);
+      outcome.predicted.push_back(predicted);
       EXPECT_EQ(tokens, 192);
-      EXPECT_EQ(sent, 192 * 2 * 2);  // two experts in each of two layers
+      EXPECT_EQ(sent, 192 * 2 * (2 + modules));  // two experts in each of two layers, and of each module
     } else if (line.starts_with("state")) {
       outcome.state = line;
     }
@@ -85,6 +87,8 @@ void ExpectClose(const Outcome& one, const Outcome& several, std::size_t from = 
     EXPECT_TRUE(difference <= Bound(one.losses[i + from], i + from))
         << "step " << i + from << ": " << difference;
     EXPECT_TRUE(std::abs(several.norms[i] - one.norms[i + from]) <= Bound(one.norms[i + from], i + from + 1));
+    EXPECT_TRUE(std::abs(several.predicted[i] - one.predicted[i + from]) <=
+                Bound(one.predicted[i + from], i + from));
     worst = std::max(worst, difference / one.losses[i + from]);
   }
   std::printf("worst relative difference of a loss: %.3g\n", worst);
@@ -110,6 +114,14 @@ TEST_P(LearnerTest, StateHandedOverGoesOnWithTheSameBits) {
   const Outcome resumed = Train(GetParam(), kSteps, folder.path());
   EXPECT_EQ(resumed.losses.size(), std::size_t{kSteps - kSteps / 2});
   EXPECT_EQ(resumed.state, undisturbed.state);
+}
+
+TEST_P(LearnerTest, MultiTokenPredictionIsThatOfOneProcess) {
+  const Outcome one = Train({1, 1}, kSteps, "", 2), several = Train(GetParam(), kSteps, "", 2);
+  ASSERT_EQ(one.predicted.size(), std::size_t{kSteps});
+  EXPECT_LT(one.predicted.back(), one.predicted.front());
+  ExpectClose(one, several);
+  EXPECT_EQ(several.text, Train(GetParam(), kSteps, "", 2).text);
 }
 
 INSTANTIATE_TEST_SUITE_P(Layouts, LearnerTest,

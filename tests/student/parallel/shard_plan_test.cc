@@ -40,6 +40,30 @@ TEST(ShardPlanTest, BucketsComeAsABackwardPassFinishesThem) {
   }
 }
 
+// Modules of multi-token prediction first: their heads add to the gradient of an untied one.
+TEST(ShardPlanTest, PredictionModulesAreFinishedBeforeTheHead) {
+  ModelConfig config = UnitConfig();
+  config.prediction_layers = 2;
+  config.tied_embeddings = false;
+  const auto layout = ParameterLayout::Create(config);
+  for (const int owners : Owners(*layout, {2, 2})) ASSERT_EQ(owners, 1);
+  const ShardPlan plan = ShardPlan::Make(*layout, {{2, 2}, 3});
+  std::vector<int> order;
+  for (const Bucket& bucket : plan.buckets) {
+    if (order.empty() || order.back() != bucket.layer) order.push_back(bucket.layer);
+  }
+  EXPECT_EQ(order, (std::vector<int>{5, 4, 3, 2, 1, 0, -1}));
+  const std::int64_t head = layout->tensors()[layout->Find("lm_head.weight")].offset;
+  const std::int64_t module = layout->tensors()[layout->Find("model.layers.3.enorm.weight")].offset;
+  for (const Bucket& bucket : plan.buckets) {
+    if (bucket.layer == 3) {
+      EXPECT_TRUE(bucket.storage.begin <= head && head < bucket.storage.end);
+    }
+    EXPECT_EQ(bucket.storage.begin <= module && module < bucket.storage.end,
+              bucket.layer == 4 && !bucket.routed && bucket.storage.begin == module);
+  }
+}
+
 TEST(ShardPlanTest, RoutedExpertsAreReducedOverTheirDataGroup) {
   const auto layout = ParameterLayout::Create(UnitConfig());
   const ShardPlan plan = ShardPlan::Make(*layout, {{2, 2}, 3});

@@ -48,6 +48,20 @@ TEST(TrainingManifestTest, ReadsBackWhatItWrote) {
   EXPECT_EQ(parsed->epsilon, 1e-8);
 }
 
+TEST(TrainingManifestTest, MultiTokenPredictionAddsTwoMembers) {
+  TrainingManifest manifest = Valid();
+  manifest.prediction_layers = 1;
+  manifest.prediction_loss_weight = 0.3;
+  std::string text = kValid;
+  const std::string next = "\"run\":";
+  text.insert(text.find(next), "\"prediction_layers\":1,\"prediction_loss_weight\":\"0.3\",");
+  EXPECT_EQ(manifest.ToJson(), text);
+  const auto parsed = TrainingManifest::Parse(text);
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->prediction_layers, 1);
+  EXPECT_EQ(parsed->prediction_loss_weight, 0.3);
+}
+
 struct Wrong {
   const char* name;
   std::function<void(TrainingManifest&)> spoil;
@@ -83,6 +97,19 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"cross_entropy_weight", [](auto& m) { m.cross_entropy_weight = 1.5; }},
         Wrong{"cross_entropy_weight", [](auto& m) { m.run = "text_only"; }},
         Wrong{"cross_entropy_weight", [](auto& m) { m.cross_entropy_weight = 1e-200; }},
+        Wrong{"prediction_layers",
+              [](auto& m) {
+                m.prediction_layers = 5;
+                m.prediction_loss_weight = 0.3;
+              }},
+        Wrong{"prediction_layers", [](auto& m) { m.prediction_layers = -1; }},
+        Wrong{"prediction_loss_weight", [](auto& m) { m.prediction_layers = 1; }},
+        Wrong{"prediction_loss_weight", [](auto& m) { m.prediction_loss_weight = 0.3; }},
+        Wrong{"prediction_loss_weight",
+              [](auto& m) {
+                m.prediction_layers = 1;
+                m.prediction_loss_weight = 1.5;
+              }},
         Wrong{"beta2", [](auto& m) { m.beta2 = 1; }}, Wrong{"clip_norm", [](auto& m) { m.clip_norm = 0; }},
         Wrong{"weight_decay", [](auto& m) { m.weight_decay = -1; }}));
 
@@ -114,6 +141,12 @@ INSTANTIATE_TEST_SUITE_P(
         WrongText{"\"0.002\"", "\"0.0020\"", "learning_rate"},
         WrongText{"\"0.002\"", "\"2e-3\"", "learning_rate"}, WrongText{"\"0.002\"", "0.002", "learning_rate"},
         WrongText{"\"0.002\"", "\"-0\"", "learning_rate"}, WrongText{"manifest/1", "manifest/2", "format"},
+        WrongText{"\"run\"", "\"prediction_layers\":1,\"run\"", "prediction_loss_weight"},
+        WrongText{"\"run\"", "\"prediction_loss_weight\":\"0.3\",\"run\"", "prediction_loss_weight"},
+        WrongText{"\"run\"", "\"prediction_layers\":0,\"prediction_loss_weight\":\"0.3\",\"run\"",
+                  "prediction_layers"},
+        WrongText{"\"run\"", "\"prediction_layers\":1,\"prediction_loss_weight\":\"2\",\"run\"",
+                  "prediction_loss_weight"},
         WrongText{"\"steps\":300", "\"steps\":18446744073709551615", "steps"}, WrongText{"{", "[{", "JSON"}));
 
 TEST(TrainingManifestTest, RefusesAnOversizedText) {

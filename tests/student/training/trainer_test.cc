@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -119,6 +120,68 @@ TEST_F(TrainerTest, ResumesByteForByte) {
     EXPECT_EQ(*ReadWholeFile(CheckpointPath(Dir(dir), 8), 1 << 30),
               *ReadWholeFile(CheckpointPath(Dir("whole"), 8), 1 << 30));
   }
+}
+
+TrainingManifest PredictingRun() {
+  TrainingManifest manifest = SmallRun();
+  manifest.steps = 4;
+  manifest.prediction_layers = 2;
+  manifest.prediction_loss_weight = 0.3;
+  return manifest;
+}
+
+TEST_F(TrainerTest, MultiTokenPredictionResumesByteForByte) {
+  const auto whole = Open(PredictingRun(), "whole", 2);
+  EXPECT_EQ(whole->config().prediction_layers, 2);
+  ASSERT_TRUE(whole->Save().ok());
+  const auto first = whole->Step();
+  ASSERT_TRUE(first.ok());
+  ASSERT_TRUE(first->prediction_loss);
+  EXPECT_NEAR(*first->prediction_loss, std::log(kTestVocabulary), 0.5);
+  EXPECT_EQ(first->expert_tokens.size(), 4u * 8);  // two layers and two modules
+  const CheckpointInfo end = TrainTo(*whole, 4);
+  {
+    const auto trainer = Open(PredictingRun(), "stopped");
+    TrainTo(*trainer, 3);
+    ASSERT_TRUE(trainer->Save().ok());
+  }
+  EXPECT_EQ(TrainTo(*Open(PredictingRun(), "stopped"), 4).digest, end.digest);
+  // Other modules or another weight are another run.
+  TrainingManifest one = PredictingRun(), heavier = PredictingRun();
+  one.prediction_layers = 1;
+  heavier.prediction_loss_weight = 0.5;
+  EXPECT_NE(TrainTo(*Open(one, "one"), 4).digest, end.digest);
+  EXPECT_NE(TrainTo(*Open(heavier, "heavier"), 4).digest, end.digest);
+  EXPECT_FALSE([&] {
+    const auto plain = Open(SmallRun(), "plain");
+    EXPECT_TRUE(plain->Save().ok());
+    return plain->Step()->prediction_loss.has_value();
+  }());
+}
+
+TEST_F(TrainerTest, MultiTokenPredictionIsExportedAndVerified) {
+  const auto tokenizer = ByteTokenizer();
+  const auto trainer = Open(PredictingRun(), "run");
+  const CheckpointInfo end = TrainTo(*trainer, 4);
+  const std::string folder = Dir("student"), file = folder + "/mtp.safetensors";
+  ASSERT_TRUE(trainer->Export(folder, *tokenizer).ok());
+  const auto verified = VerifyStudent(folder, end.digest);
+  EXPECT_TRUE(verified.ok()) << verified;
+  const std::string bytes = *ReadWholeFile(file, 1 << 30);
+  std::string flipped = bytes;
+  flipped[flipped.size() - 3] ^= 4;
+  std::ofstream(file, std::ios::binary) << flipped;
+  const auto refused = VerifyStudent(folder, end.digest);
+  EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss);
+  EXPECT_NE(refused.message().find("mtp.safetensors"), std::string::npos) << refused;
+  fs::remove(file);
+  EXPECT_EQ(VerifyStudent(folder, end.digest).code(), absl::StatusCode::kNotFound);
+  // A config.json that denies them does not hide that they are gone.
+  std::string config = *ReadWholeFile(folder + "/config.json", 1 << 20);
+  const std::string field = "\"num_nextn_predict_layers\": ";
+  config.replace(config.find(field) + field.size(), 1, "0");
+  std::ofstream(folder + "/config.json") << config;
+  EXPECT_EQ(VerifyStudent(folder, end.digest).code(), absl::StatusCode::kDataLoss);
 }
 
 TEST_F(TrainerTest, IsTheSameForAnyNumberOfThreads) {
