@@ -39,6 +39,12 @@ absl::Status CheckKey(std::string_view key, const std::string& source) {
   return absl::OkStatus();
 }
 
+// Open to nobody but its owner; or root's, and readable by one group besides, which is how Kubernetes mounts
+// a Secret for a user that is not root.
+bool IsPrivate(const struct stat& file, uid_t reader) {
+  return (file.st_mode & 077) == 0 || (file.st_uid == 0 && reader != 0 && (file.st_mode & 037) == 0);
+}
+
 struct FileDescriptor {
   int fd;
   ~FileDescriptor() {
@@ -57,11 +63,12 @@ absl::StatusOr<ApiKey> ApiKey::FromFile(const std::string& path) {
     return absl::FailedPreconditionError("API key file " + path + ": " + strerror(errno));
   if (!S_ISREG(facts.st_mode))
     return absl::FailedPreconditionError("API key file " + path + ": not a regular file");
-  if ((facts.st_mode & 077) != 0) {
+  if (!IsPrivate(facts, geteuid())) {
     std::array<char, 8> mode{};
     std::snprintf(mode.data(), mode.size(), "%04o", facts.st_mode & 07777);
-    return absl::FailedPreconditionError("API key file " + path + ": saw mode " + mode.data() +
-                                         ", wanted 0600 or 0400, so that only its owner can read it");
+    return absl::FailedPreconditionError(
+        "API key file " + path + ": saw mode " + mode.data() +
+        ", wanted 0600 or 0400, so that only its owner can read it, or 0440 of root");
   }
   std::array<char, kKeyBytesMax + 2> buffer;
   size_t size = 0;

@@ -19,8 +19,9 @@ namespace retort::teacher {
 class ApiKey {
  public:
   // The key in `path`, without white space at the end. FailedPrecondition when the file is missing, is not a
-  // regular file, cannot be read, can be read or written by group or others (mode & 077), or holds anything
-  // but 1 to 4096 visible ASCII characters. Messages name the path and the mode.
+  // regular file, cannot be read, can be read or written by group or others (root's may be readable by a
+  // group, as Kubernetes mounts Secrets for other users), or holds anything but 1 to 4096 visible ASCII
+  // characters. Messages name the path and the mode.
   static absl::StatusOr<ApiKey> FromFile(const std::string& path);
 
   // The key in the environment variable `name`. FailedPrecondition when it is unset, or is no key as above.

@@ -20,9 +20,6 @@ using internal::Store;
 
 namespace {
 
-constexpr std::string_view kFormat = "retort-log-1";
-constexpr size_t kHeadBytes = 8 + 32;
-
 absl::Status CheckOptions(const LogOptions& options) {
   if (options.path.empty()) return absl::InvalidArgumentError("log path is empty");
   if (options.project.empty()) return absl::InvalidArgumentError("log project is empty");
@@ -80,14 +77,15 @@ absl::Status Log::Impl::CheckOrMakeIdentity() {
     absl::StatusOr<std::string> check = vault_.MakeCheckValue();
     if (!check.ok()) return check.status();
     Store::Batch batch(*store_);
-    batch.Put(Family::kIndex, internal::MetaKey("format"), kFormat);
+    batch.Put(Family::kIndex, internal::MetaKey("format"), internal::kLogFormat);
     batch.Put(Family::kIndex, internal::MetaKey("vault_check"), *check);
     for (const auto& [name, value] : identity) batch.Put(Family::kIndex, internal::MetaKey(name), value);
     return store_->WriteSynced(batch);
   }
-  if (**format != kFormat) {
+  if (**format != internal::kLogFormat) {
     return absl::FailedPreconditionError(
-        "the database has a format that this program does not know; wanted " + std::string(kFormat));
+        "the database has a format that this program does not know; wanted " +
+        std::string(internal::kLogFormat));
   }
   for (const auto& [name, wanted] : identity) {
     const auto value = store_->Get(Family::kIndex, internal::MetaKey(name));
@@ -115,7 +113,7 @@ absl::Status Log::Impl::LoadTree() {
   uint64_t size = 0;
   Digest head_root = EmptyRoot();
   if (head->has_value()) {
-    if ((*head)->size() != kHeadBytes) return absl::DataLossError("the stored head is malformed");
+    if ((*head)->size() != internal::kHeadBytes) return absl::DataLossError("the stored head is malformed");
     size = internal::FromBigEndian(std::string_view(**head).substr(0, 8));
     std::copy((*head)->begin() + 8, (*head)->end(), head_root.begin());
   }

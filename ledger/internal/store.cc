@@ -63,6 +63,27 @@ rocksdb::ColumnFamilyOptions FamilyOptions(Family family) {
   return options;
 }
 
+// What every way of opening shares.
+rocksdb::DBOptions DatabaseOptions() {
+  rocksdb::DBOptions options;
+  options.paranoid_checks = true;
+  // A record that a crash cut off at the very end was never acknowledged and may go; a damaged record
+  // anywhere else would take acknowledged entries with it, so it must stop the opening.
+  options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+  options.wal_compression = rocksdb::kNoCompression;  // 7.8 can lose compressed records on recovery
+  options.keep_log_file_num = 4;
+  options.info_log = std::make_shared<StorageLog>();
+  return options;
+}
+
+std::vector<rocksdb::ColumnFamilyDescriptor> AllFamilies() {
+  std::vector<rocksdb::ColumnFamilyDescriptor> families;
+  for (size_t i = 0; i < kFamilyCount; ++i) {
+    families.emplace_back(kFamilyNames[i], FamilyOptions(static_cast<Family>(i)));
+  }
+  return families;
+}
+
 }  // namespace
 
 std::string BigEndian(uint64_t number) {
@@ -111,28 +132,35 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const std::string& path, rock
   std::filesystem::create_directories(path, error);
   if (error) return absl::UnavailableError("folder " + path + ": " + error.message());
 
-  rocksdb::DBOptions options;
+  rocksdb::DBOptions options = DatabaseOptions();
   options.create_if_missing = true;
   options.create_missing_column_families = true;
-  options.paranoid_checks = true;
   options.track_and_verify_wals_in_manifest = true;
-  // A record that a crash cut off at the very end was never acknowledged and may go; a damaged record
-  // anywhere else would take acknowledged entries with it, so it must stop the opening.
-  options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
-  options.wal_compression = rocksdb::kNoCompression;  // 7.8 can lose compressed records on recovery
-  options.keep_log_file_num = 4;
   options.max_total_wal_size = 256 << 20;
   if (storage != nullptr) options.env = storage;
   options.listeners.push_back(std::make_shared<NoAutoRecovery>());
-  options.info_log = std::make_shared<StorageLog>();
 
-  std::vector<rocksdb::ColumnFamilyDescriptor> families;
-  for (size_t i = 0; i < kFamilyCount; ++i) {
-    families.emplace_back(kFamilyNames[i], FamilyOptions(static_cast<Family>(i)));
-  }
   std::unique_ptr<Store> store(new Store);
   rocksdb::DB* db = nullptr;
-  const rocksdb::Status status = rocksdb::DB::Open(options, path, families, &store->handles_, &db);
+  const rocksdb::Status status = rocksdb::DB::Open(options, path, AllFamilies(), &store->handles_, &db);
+  if (!status.ok()) return Translate(status, "ledger database " + path);
+  store->db_.reset(db);
+  return store;
+}
+
+absl::StatusOr<std::unique_ptr<Store>> Store::OpenBeside(const std::string& path,
+                                                         const std::string& scratch) {
+  std::error_code error;
+  if (!std::filesystem::exists(path + "/CURRENT", error)) {
+    return absl::NotFoundError("ledger database " + path + ": there is none");
+  }
+  rocksdb::DBOptions options = DatabaseOptions();
+  // A secondary keeps every file open, so that one that the writer removes stays readable.
+  options.max_open_files = -1;
+  std::unique_ptr<Store> store(new Store);
+  rocksdb::DB* db = nullptr;
+  const rocksdb::Status status =
+      rocksdb::DB::OpenAsSecondary(options, path, scratch, AllFamilies(), &store->handles_, &db);
   if (!status.ok()) return Translate(status, "ledger database " + path);
   store->db_.reset(db);
   return store;
@@ -196,6 +224,31 @@ absl::Status Store::WriteUnsynced(Batch& batch) {
   options.disableWAL = false;
   options.protection_bytes_per_key = kProtectionBytes;
   return Translate(db_->Write(options, &batch.batch_), "ledger write");
+}
+
+absl::Status Store::CopyTo(Store& target) const {
+  constexpr size_t kBatchBytes = 4 << 20;
+  rocksdb::ReadOptions reading;
+  reading.verify_checksums = true;
+  reading.total_order_seek = true;
+  rocksdb::WriteOptions writing;
+  writing.disableWAL = true;  // the flush below makes it durable, once
+  for (size_t i = 0; i < kFamilyCount; ++i) {
+    const std::unique_ptr<rocksdb::Iterator> row(db_->NewIterator(reading, handles_[i]));
+    rocksdb::WriteBatch batch(0, 0, kProtectionBytes, 0);
+    for (row->SeekToFirst(); row->Valid(); row->Next()) {
+      rocksdb::Status status = batch.Put(target.handles_[i], row->key(), row->value());
+      if (status.ok() && batch.GetDataSize() >= kBatchBytes) {
+        status = target.db_->Write(writing, &batch);
+        batch.Clear();
+      }
+      if (!status.ok()) return Translate(status, "ledger copy");
+    }
+    if (!row->status().ok()) return Translate(row->status(), "ledger copy, reading");
+    const rocksdb::Status status = target.db_->Write(writing, &batch);
+    if (!status.ok()) return Translate(status, "ledger copy");
+  }
+  return Translate(target.db_->Flush(rocksdb::FlushOptions(), target.handles_), "ledger copy, flush");
 }
 
 absl::Status Store::Purge(Family family, std::string_view key) {

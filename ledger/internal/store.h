@@ -27,6 +27,11 @@ namespace retort::ledger::internal {
 enum class Family : uint8_t { kIndex, kEntries, kTiles, kPayloads, kVaultKeys, kAttachments };
 inline constexpr size_t kFamilyCount = 6;
 
+// Value of MetaKey("format") in every log that this program can read.
+inline constexpr std::string_view kLogFormat = "retort-log-1";
+// Length of the value of MetaKey("head"): big-endian size, then root.
+inline constexpr size_t kHeadBytes = 8 + 32;
+
 std::string BigEndian(uint64_t number);
 uint64_t FromBigEndian(std::string_view bytes);  // of exactly eight bytes (asserted)
 
@@ -47,6 +52,14 @@ class Store {
   // Opens or makes the database in `path`. FailedPrecondition when another process holds it; DataLoss when it
   // is corrupt; Unavailable when the disk refuses.
   static absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path, rocksdb::Env* storage);
+
+  // Opens the database in `path` for reading beside a process that may hold it and write to it: no lock is
+  // taken and nothing in `path` changes. What is seen is one state, that of the opening, and does not move
+  // on. `scratch` is a folder of the caller's, made when missing. NotFound when there is no database;
+  // otherwise the errors of Open. Reads answer Unavailable when the writer has removed a file that they need;
+  // opening again finds the newer one.
+  static absl::StatusOr<std::unique_ptr<Store>> OpenBeside(const std::string& path,
+                                                           const std::string& scratch);
   ~Store();
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;
@@ -76,6 +89,9 @@ class Store {
 
   // Writes without waiting for the disk: only for what can be made again from the rest.
   absl::Status WriteUnsynced(Batch& batch);
+
+  // Writes everything in here into `target`, which is empty, and returns when it is on disk.
+  absl::Status CopyTo(Store& target) const;
 
   // Removes every older copy of a deleted key of `family` from the files of the database.
   absl::Status Purge(Family family, std::string_view key);

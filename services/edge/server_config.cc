@@ -1,7 +1,10 @@
 #include "services/edge/server_config.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <iterator>
+#include <system_error>
+#include <vector>
 
 #include "ledger/fixed_decimal.h"
 #include "proto/strict_yaml.h"
@@ -87,6 +90,26 @@ absl::Status CheckTeacher(const server::v1::TeacherConfig& teacher, std::set<std
   }
 }
 
+// The files of a configuration: `path` itself, or the *.yaml of the folder `path` in the order of their
+// names. What begins with a dot is how Kubernetes swaps a mounted ConfigMap.
+absl::StatusOr<std::vector<std::string>> ConfigFiles(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (!fs::is_directory(path, error)) return std::vector<std::string>{path};
+  std::vector<std::string> files;
+  for (fs::directory_iterator at(path, error), end; !error && at != end; at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (name.front() == '.') continue;
+    if (at->path().extension() != ".yaml")
+      return absl::InvalidArgumentError(path + "/" + name + ": wanted only *.yaml files in this folder");
+    files.push_back(at->path().string());
+  }
+  if (error) return absl::InvalidArgumentError(path + ": " + error.message());
+  if (files.empty()) return absl::InvalidArgumentError(path + ": wanted a *.yaml file in this folder");
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
 }  // namespace
 
 absl::StatusOr<std::set<std::string>> ParseRoles(std::string_view list) {
@@ -153,10 +176,12 @@ absl::Status ValidateServerConfig(const ServerConfig& config, const std::set<std
         "teachers", std::to_string(config.teachers_size()),
         teacher ? "at least one: the role teacher needs it" : "none: only the role teacher uses them");
   }
-  if (ledger == (config.trusted_keys_size() == 0)) {
-    return InvalidField(
-        "trusted_keys", std::to_string(config.trusted_keys_size()),
-        ledger ? "at least one: the role ledger needs them" : "none: only the role ledger uses them");
+  if (ledger == (config.trusted_keys_size() == 0 && config.trusted_keys_dir().empty())) {
+    return InvalidField("trusted_keys",
+                        std::to_string(config.trusted_keys_size()) +
+                            (config.trusted_keys_dir().empty() ? "" : " and " + config.trusted_keys_dir()),
+                        ledger ? "at least one, or trusted_keys_dir: the role ledger needs them"
+                               : "none: only the role ledger uses them");
   }
   std::set<std::string> ids;
   for (const auto& one : config.teachers()) {
@@ -172,8 +197,14 @@ absl::Status ValidateServerConfig(const ServerConfig& config, const std::set<std
 }
 
 absl::StatusOr<ServerConfig> LoadServerConfig(const std::string& path, const std::set<std::string>& roles) {
+  const auto files = ConfigFiles(path);
+  if (!files.ok()) return files.status();
   ServerConfig config;
-  if (auto s = LoadYamlFile(path, &config); !s.ok()) return s;
+  for (const std::string& file : *files) {
+    ServerConfig part;
+    if (auto s = LoadYamlFile(file, &part); !s.ok()) return s;
+    config.MergeFrom(part);
+  }
   if (auto s = ValidateServerConfig(config, roles); !s.ok()) {
     return absl::Status(s.code(), path + ": " + std::string(s.message()));
   }

@@ -17,9 +17,10 @@ inline constexpr std::string_view kRoles[] = {"jobs", "teacher", "policy", "ledg
 // Parses "jobs,ledger"; InvalidArgument names the unknown or repeated role.
 absl::StatusOr<std::set<std::string>> ParseRoles(std::string_view list);
 
-// Loads `path` strictly and checks that everything the roles need is there; InvalidArgument names file, line
-// or field, what was seen and what is wanted. A field that no hosted role uses is refused too, so that no
-// setting is ignored.
+// Loads `path` strictly, a file or a folder of *.yaml files, and checks that everything the roles need is
+// there; InvalidArgument names file, line or field, what was seen and what is wanted. The files of a folder
+// are read in the order of their names: a later one replaces single values of an earlier one and adds to its
+// lists. A field that no hosted role uses is refused too, so that no setting is ignored.
 absl::StatusOr<server::v1::ServerConfig> LoadServerConfig(const std::string& path,
                                                           const std::set<std::string>& roles);
 

@@ -12,6 +12,7 @@
 #include "services/edge/page_token.h"
 #include "services/jobs/jobs_service.h"
 #include "services/ledger/ledger_service.h"
+#include "services/ledger/trusted_keys.h"
 #include "services/policy/policy_service.h"
 #include "services/teacher/configured_teachers.h"
 #include "services/teacher/teacher_service.h"
@@ -93,6 +94,11 @@ absl::Status HostedRoles::Impl::OpenLedger(const ServerConfig& config) {
   options.now_us = NowMicroseconds;
   for (const auto& trusted : config.trusted_keys())
     options.trusted_keys.push_back({trusted.role(), trusted.vkey()});
+  if (!config.trusted_keys_dir().empty()) {
+    auto listed = LoadTrustedKeys(config.trusted_keys_dir(), *log_key);
+    if (!listed.ok()) return listed.status();
+    options.trusted_keys.insert(options.trusted_keys.end(), listed->begin(), listed->end());
+  }
   logs = std::make_unique<ProjectLogs>(std::move(options));
   if (auto s = logs->OpenAll(); !s.ok()) return s;
   ledger = std::make_unique<LedgerServiceImpl>(logs.get(), PageTokens::WithRandomKey());

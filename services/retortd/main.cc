@@ -12,6 +12,7 @@
 #include "google/protobuf/text_format.h"
 #include "services/edge/server.h"
 #include "services/edge/server_config.h"
+#include "services/retortd/backup_commands.h"
 #include "services/retortd/dev_config.h"
 #include "services/retortd/hosted_roles.h"
 
@@ -130,11 +131,14 @@ int main(int argc, char** argv) {
                  "With --dev: policy packs instead of those that come with the program");
   app.add_flag("--print-config", flags.print_config,
                "Print the configuration in effect and end; it holds no secret, only paths");
+  int command_exit = 0;
+  retort::services::AddBackupCommands(app, command_exit);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
+  if (!app.get_subcommands().empty()) return command_exit;
   const auto roles = retort::services::ParseRoles(flags.roles);
   if (!roles.ok()) {
     std::fprintf(stderr, "retortd: %s\n", std::string(roles.status().message()).c_str());

@@ -1,7 +1,9 @@
 #include "teacher/api_key.h"
 
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -52,6 +54,28 @@ TEST_F(ApiKeyTest, RefusesFilesThatOthersCanRead) {
   EXPECT_NE(refused.status().message().find("saw mode 0644, wanted 0600"), std::string::npos)
       << refused.status();
   EXPECT_EQ(refused.status().message().find("abc123"), std::string::npos);
+}
+
+// A Secret as Kubernetes mounts it: root's, readable by a group that an ordinary process is in.
+TEST_F(ApiKeyTest, ReadsWhatRootHandsToAGroup) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to make a file of root's for somebody else";
+  constexpr gid_t kGroup = 65532;
+  const auto code_as_other = [&](mode_t mode) {
+    const std::string path = Write("sk-abc123", mode);
+    EXPECT_EQ(chown(path.c_str(), 0, kGroup), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      if (setgroups(0, nullptr) != 0 || setgid(kGroup) != 0 || setuid(kGroup) != 0) _exit(99);
+      _exit(static_cast<int>(ApiKey::FromFile(path).status().code()));
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return static_cast<absl::StatusCode>(WEXITSTATUS(status));
+  };
+  EXPECT_EQ(code_as_other(0440), absl::StatusCode::kOk);
+  EXPECT_EQ(code_as_other(0640), absl::StatusCode::kOk);
+  for (const mode_t mode : {0444, 0460, 0450, 0644})
+    EXPECT_EQ(code_as_other(mode), kFailed) << std::oct << mode;
 }
 
 TEST_F(ApiKeyTest, RefusesWhatIsNoKey) {

@@ -1,8 +1,10 @@
 #include "services/edge/server_config.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 
 namespace retort::services {
@@ -95,6 +97,44 @@ teachers:
         "- {id: a, provider: p, model: m, channel: FIRST_PARTY_API, openai_chat: {base_url: ftp://x}}\n"}) {
     EXPECT_EQ(Load(base + teacher, {"teacher"}).code(), absl::StatusCode::kInvalidArgument) << teacher;
   }
+}
+
+// Base and additions, as Kustomize components bring them: each adds a file to one mounted ConfigMap.
+TEST(ServerConfigTest, FolderIsReadInOrder) {
+  const std::string folder = testing::TempDir() + "/retortd.d." + std::to_string(getpid());
+  std::filesystem::create_directories(folder + "/..2026_01_31");
+  EXPECT_NE(LoadServerConfig(folder, {"policy"}).status().message().find("wanted a *.yaml file"),
+            std::string::npos);
+  std::ofstream(folder + "/retortd.yaml") << kPolicyOnly;
+  std::ofstream(folder + "/retortd-later.yaml") << "listen: 0.0.0.0:7443\n";
+  std::ofstream(folder + "/zone.yaml") << "data_dir: /data\nkeys:\n  policy: other.key\n";
+  const auto config = LoadServerConfig(folder, {"policy"});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->deployment(), "retort.example");
+  EXPECT_EQ(config->listen(), "127.0.0.1:7443");  // retortd-later.yaml is before retortd.yaml
+  EXPECT_EQ(config->data_dir(), "/data");
+  EXPECT_EQ(config->keys().policy(), "other.key");
+  EXPECT_EQ(config->packs_dir(), "/etc/retort/packs");
+  std::ofstream(folder + "/zone.yaml") << "pakcs_dir: x\n";
+  const absl::Status unknown = LoadServerConfig(folder, {"policy"}).status();
+  EXPECT_NE(unknown.message().find("zone.yaml:1:"), std::string::npos) << unknown;
+  std::filesystem::remove(folder + "/zone.yaml");
+  std::ofstream(folder + "/notes.txt") << "x";
+  EXPECT_EQ(LoadServerConfig(folder, {"policy"}).status().code(), absl::StatusCode::kInvalidArgument);
+  std::filesystem::remove_all(folder);
+}
+
+TEST(ServerConfigTest, TrustedKeysAreListedOrInAFolder) {
+  const std::string base = R"(deployment: retort.example
+listen: 127.0.0.1:7443
+data_dir: d
+tls: {certificate: a, private_key: b, authorities: c}
+keys: {log: l, vault: v}
+)";
+  EXPECT_EQ(Load(base, {"ledger"}).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Load(base + "trusted_keys_dir: /keys\n", {"ledger"}), absl::OkStatus());
+  const absl::Status unused = Load(std::string(kPolicyOnly) + "trusted_keys_dir: /keys\n", {"policy"});
+  EXPECT_NE(unused.message().find("/keys"), std::string::npos) << unused;
 }
 
 TEST(RolesTest, ParsesAndRefuses) {
