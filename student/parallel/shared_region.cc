@@ -15,6 +15,8 @@
 #include <thread>
 #include <vector>
 
+#include "student/parallel/rank_locks.h"
+
 namespace retort::student {
 namespace {
 
@@ -33,28 +35,6 @@ enum Ended : std::uint32_t { kRunning, kEnding, kEnded };
 
 std::string Seconds(milliseconds time) {
   return std::to_string(time.count() / 1000) + "." + std::to_string(time.count() % 1000 / 100) + " s";
-}
-
-bool GoodName(const std::string& name) {
-  if (name.size() < 2 || name.size() > 201 || name[0] != '/') return false;
-  return std::all_of(name.begin() + 1, name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '_' || c == '.';
-  });
-}
-
-struct flock ByteOf(int rank) {
-  struct flock lock = {};
-  lock.l_type = F_WRLCK;
-  lock.l_whence = SEEK_SET;
-  lock.l_start = rank;
-  lock.l_len = 1;
-  return lock;
-}
-
-bool LockHeld(int file, int rank) {
-  struct flock lock = ByteOf(rank);
-  return fcntl(file, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
 }
 
 }  // namespace
@@ -110,7 +90,7 @@ std::byte* SharedRegion::staging(int rank, GroupKind kind) {
 std::unique_ptr<SharedRegion> SharedRegion::Join(const SharedMemoryOptions& options, std::string* problem,
                                                  bool* retry) {
   *retry = false;
-  if (!GoodName(options.name)) {
+  if (!IsSharedMemoryName(options.name)) {
     *problem = "name of the shared memory: '" + options.name.substr(0, 64) +
                "'; wanted / and 1 to 200 letters, digits, '-', '_' or '.'";
     return nullptr;
@@ -143,12 +123,11 @@ bool SharedRegion::Map(std::size_t bytes) {
 }
 
 bool SharedRegion::LockOwn() {
-  struct flock lock = ByteOf(place().rank);
-  return fcntl(file_, F_OFD_SETLK, &lock) == 0;
+  return LockRank(file_, place().rank);
 }
 
 bool SharedRegion::Lives(int rank) const {
-  return rank == place().rank || LockHeld(file_, rank);
+  return rank == place().rank || RankIsLocked(file_, rank);
 }
 
 int SharedRegion::Dead() const {
@@ -166,7 +145,7 @@ bool SharedRegion::Create(std::string* problem, bool* retry) {
   };
   // What is left of a run that died before all its ranks had come.
   if (const int stale = shm_open(options_.name.c_str(), O_RDWR | O_CLOEXEC, 0); stale >= 0) {
-    const bool taken = LockHeld(stale, 0);
+    const bool taken = RankIsLocked(stale, 0);
     close(stale);
     if (taken) {
       *problem = "shared memory " + options_.name + ": another rank 0 holds it; wanted one launch at a time";
@@ -277,7 +256,7 @@ bool SharedRegion::Attach(std::string* problem, bool* retry) {
       return false;
     }
     // Not yet made, or left by a run that died: rank 0 of this launch will replace it.
-    if (!LockHeld(file_, 0) || info.st_size < static_cast<off_t>(kPage)) continue;
+    if (!RankIsLocked(file_, 0) || info.st_size < static_cast<off_t>(kPage)) continue;
     if (!Map(static_cast<std::size_t>(info.st_size))) continue;
     if (header_->made.load() == 0) continue;
     break;

@@ -15,6 +15,7 @@
 
 #include "student/device/cuda/nccl_world.h"
 #include "student/device/cuda_library.h"
+#include "student/parallel/rank_alarm.h"
 
 namespace retort::student {
 namespace {
@@ -39,10 +40,22 @@ std::string Seconds(std::chrono::milliseconds time) {
   return std::to_string(time.count() / 1000) + " s";
 }
 
+// The same on all ranks of a run, and no other's: an id is random.
+std::string AlarmName(const std::string& id, const std::string& machine) {
+  std::uint64_t hash[2] = {0xcbf29ce484222325, 0x84222325cbf29ce4};
+  for (const char c : id + machine) {
+    for (std::uint64_t& h : hash) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  }
+  char name[64];
+  std::snprintf(name, sizeof(name), "/retort-alarm-%016llx%016llx", static_cast<unsigned long long>(hash[0]),
+                static_cast<unsigned long long>(hash[1]));
+  return name;
+}
+
 // What the groups of one world share: the reason of an end, and the watch over calls under way.
 class Watch {
  public:
-  Watch(int rank, std::chrono::milliseconds patience) : rank_(rank), patience_(patience) {}
+  Watch(const RankPlace& place, std::chrono::milliseconds patience) : place_(place), patience_(patience) {}
   ~Watch() {
     if (thread_.joinable()) {
       {
@@ -60,6 +73,12 @@ class Watch {
     for (cudaEvent_t event : idle_) cudaEventDestroy(event);
   }
 
+  // Before the others: from here on ranks of this machine hear of each other's end.
+  bool Open(const std::string& id, const std::string& machine, std::string* problem) {
+    alarm_ = RankAlarm::Open(AlarmName(id, machine), place_.rank, place_.layout.world(), problem);
+    return alarm_ != nullptr;
+  }
+  RankAlarm& alarm() { return *alarm_; }
   void Add(ncclComm_t comm) { comms_.push_back(comm); }
   void Start(int ordinal) {
     thread_ = std::thread([this, ordinal] {
@@ -74,13 +93,8 @@ class Watch {
     return reason_;
   }
 
-  void End(const std::string& reason) {
-    std::lock_guard lock(mutex_);
-    if (ended_.exchange(true)) return;
-    reason_ = "rank " + std::to_string(rank_) + ": " + reason;
-    aborted_ = true;
-    for (ncclComm_t comm : comms_) ncclCommAbort(comm);
-  }
+  // Ends the run for a reason of this rank's own.
+  void End(const std::string& reason) { EndAs("rank " + std::to_string(place_.rank) + ": " + reason); }
 
   // After a call was queued on `stream`. False, and the end, when it was refused.
   bool Queued(const char* what, ncclResult_t result, ncclComm_t comm, cudaStream_t stream) {
@@ -118,11 +132,30 @@ class Watch {
     const char* what;
   };
 
+  void EndAs(const std::string& reason) {
+    std::lock_guard lock(mutex_);
+    if (ended_.exchange(true)) return;
+    // Of two that end at once the first to say so is right: the other may only see what that one did.
+    reason_ = alarm_->Look();
+    if (reason_.empty()) {
+      alarm_->Raise(reason);
+      reason_ = reason;
+    }
+    aborted_ = true;
+    for (ncclComm_t comm : comms_) ncclCommAbort(comm);
+  }
+
   void Look() {
     std::unique_lock lock(mutex_);
     while (!stop_) {
       changed_.wait_for(lock, kLookEvery);
       if (stop_ || ended_) continue;
+      if (const std::string heard = alarm_->Look(); !heard.empty()) {
+        lock.unlock();
+        EndAs(heard);
+        lock.lock();
+        continue;
+      }
       std::string reason;
       for (ncclComm_t comm : comms_) {
         ncclResult_t error = ncclSuccess;
@@ -147,8 +180,9 @@ class Watch {
     }
   }
 
-  const int rank_;
+  const RankPlace place_;
   const std::chrono::milliseconds patience_;
+  std::unique_ptr<RankAlarm> alarm_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::atomic<bool> ended_{false};
@@ -368,7 +402,7 @@ class NcclCollectives final : public Collectives {
 class NcclWorld final : public World {
  public:
   NcclWorld(const RankPlace& place, std::chrono::milliseconds patience)
-      : place_(place), watch_(place.rank, patience) {}
+      : place_(place), watch_(place, patience) {}
 
   bool Open(const std::string& id_bytes, int ordinal, const NcclOptions& options, std::string* problem) {
     if (id_bytes.size() != kNcclIdBytes) {
@@ -380,6 +414,7 @@ class NcclWorld final : public World {
       *problem = Sentence(("device " + std::to_string(ordinal)).c_str(), error);
       return false;
     }
+    if (!watch_.Open(id_bytes, options.machine, problem)) return false;
     ncclUniqueId id;
     std::memcpy(&id, id_bytes.data(), sizeof(id));
     const auto give_up = Clock::now() + options.join_patience;
@@ -409,6 +444,7 @@ class NcclWorld final : public World {
         return false;
       }
     }
+    watch_.alarm().RemoveName();
     watch_.Start(ordinal);
     return true;
   }
@@ -426,10 +462,16 @@ class NcclWorld final : public World {
     if (result == ncclSuccess) return true;
     *problem = result == ncclInProgress
                    ? "of " + std::to_string(place_.layout.world()) + " ranks not all came to NCCL within " +
-                         Seconds(options.join_patience) + "; rank " + std::to_string(place_.rank) + " waited"
+                         Seconds(options.join_patience) + "; rank " + std::to_string(place_.rank) +
+                         " waited" + NotSeen()
                    : Sentence("NCCL", result);
     watch_.End(*problem);
     return false;
+  }
+
+  std::string NotSeen() {
+    const std::string missing = watch_.alarm().Missing();
+    return missing.empty() ? "" : ", not seen on its machine: " + missing;
   }
 
   const RankPlace place_;
@@ -475,9 +517,10 @@ extern "C" retort::student::World* RetortNcclJoin(const retort::student::RankPla
                                                   unsigned long id_bytes, int ordinal, long join_patience_ms,
                                                   long patience_ms, char* text, unsigned long size) {
   std::string problem;
-  auto world = retort::student::JoinNcclWorld(
-      *place, std::string(id, id_bytes), ordinal,
-      {std::chrono::milliseconds(join_patience_ms), std::chrono::milliseconds(patience_ms)}, &problem);
+  auto world = retort::student::JoinNcclWorld(*place, std::string(id, id_bytes), ordinal,
+                                              {.join_patience = std::chrono::milliseconds(join_patience_ms),
+                                               .patience = std::chrono::milliseconds(patience_ms)},
+                                              &problem);
   if (world == nullptr) std::snprintf(text, size, "%s", problem.c_str());
   return world.release();
 }

@@ -7,10 +7,11 @@
 // NCCL's rings have: the same bits for the same devices, version and settings, and not those of shared
 // memory. The calls on host values go through a stream of their own and add in rank order.
 //
-// A thread of its own looks four times a second whether NCCL reports an error and whether the oldest call has
-// been waiting longer than the patience; then it aborts the communicators, so that nothing waits for ever on
-// the device and the host's next wait returns. NCCL does not say which rank it lost, nor always that one has
-// aborted: the others then end with the patience, or with whoever started the processes.
+// A thread of its own looks four times a second whether another rank of this machine has ended or given up
+// (student/parallel/rank_alarm.h, with the rank and its reason), whether NCCL reports an error, as it does
+// for a peer lost behind a network, without saying which, and whether the oldest call has been waiting longer
+// than the patience. Then it aborts the communicators, so that nothing waits for ever on the device and the
+// host's next wait returns.
 #ifndef STUDENT_DEVICE_CUDA_NCCL_WORLD_H_
 #define STUDENT_DEVICE_CUDA_NCCL_WORLD_H_
 
@@ -28,13 +29,16 @@ inline constexpr std::size_t kNcclIdBytes = 128;
 struct NcclOptions {
   std::chrono::milliseconds join_patience = std::chrono::seconds(120);  // until all ranks have come
   std::chrono::milliseconds patience = std::chrono::minutes(30);        // for one call
+  // Ranks with the same one share a machine if they share its memory; only what sets them apart matters.
+  std::string machine;
 };
 
 // A new id. False with a sentence when NCCL has no way to be reached (no network interface).
 bool NcclId(std::string* id, std::string* problem);
 
-// Null with a sentence when: the id is not kNcclIdBytes long; there is no such device; NCCL refuses; not all
-// ranks have come in time.
+// Null with a sentence when: the id is not kNcclIdBytes long; there is no such device; the machine refuses a
+// page of shared memory; NCCL refuses; not all ranks have come in time (those not seen on this machine are
+// named).
 std::unique_ptr<World> JoinNcclWorld(const RankPlace& place, const std::string& id, int ordinal,
                                      const NcclOptions& options, std::string* problem);
 

@@ -13,15 +13,14 @@
 #include <string>
 #include <vector>
 
-#include "student/device/cpu_backend.h"
 #include "student/model/learner.h"
 #include "student/parallel/rank_environment.h"
-#include "student/parallel/shared_memory.h"
+#include "tests/student/parallel/rank_setup.h"
 
 namespace retort::student {
 namespace {
 
-constexpr int kRows = 4, kRowLength = 48, kTeacherK = 4;
+constexpr int kRows = 4, kTeacherK = 4;
 
 std::uint64_t Mix(std::uint64_t x) {
   x += 0x9e3779b97f4a7c15;
@@ -35,8 +34,8 @@ PackedBatch Rows(const ModelConfig& config, std::int64_t step, std::int64_t begi
   PackedBatch batch;
   batch.teacher_k = kTeacherK;
   for (std::int64_t row = begin; row < end; ++row) {
-    for (int i = 0; i < kRowLength; ++i) {
-      const int split = kRowLength / 3;
+    for (int i = 0; i < kRowLengthOfRank; ++i) {
+      const int split = kRowLengthOfRank / 3;
       if (i == 0 || i == split)
         batch.document_starts.push_back(static_cast<std::int32_t>(batch.tokens.size()));
       const std::uint64_t draw =
@@ -82,10 +81,11 @@ int Main(int argc, char** argv) {
   std::string problem = ReadRankEnvironment([](const char* name) { return std::getenv(name); }, &environment);
   if (!problem.empty()) return 3;
   const RankPlace place = {ranks, environment.rank};
-  std::unique_ptr<SharedMemoryWorld> world;
+  ThreadPool pool(1);
+  const auto backend = OpenRankBackend(pool);
+  std::unique_ptr<World> world;
   if (!place.alone()) {
-    bool retry = false;
-    world = SharedMemoryWorld::Join({.name = argv[1], .place = place, .card = "test"}, &problem, &retry);
+    world = JoinRanksOfTest(argv[1], place, "test", &problem);
     if (world == nullptr) {
       std::printf("not joined: %s\n", problem.c_str());
       return 2;
@@ -94,12 +94,11 @@ int Main(int argc, char** argv) {
   ModelConfig config = UnitConfig();
   config.prediction_layers = std::atoi(argv[5]);
   const auto layout = ParameterLayout::Create(config);
-  ThreadPool pool(1);
-  const auto backend = MakeCpuBackend(pool);
   Learner learner(layout, {}, *backend, world.get());
   const RowShare share = RowsOfRank(place, kRows);
   PassSizes sizes;
-  sizes.limits = {.positions = kRowLength, .rows = kRowLength, .documents = 2, .teacher_k = kTeacherK};
+  sizes.limits = {
+      .positions = kRowLengthOfRank, .rows = kRowLengthOfRank, .documents = 2, .teacher_k = kTeacherK};
   if (!learner.Reserve(sizes)) return 3;
 
   const std::string state_file = argc > 6 ? std::string(argv[6]) + "/state" : "";

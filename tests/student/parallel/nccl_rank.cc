@@ -72,7 +72,8 @@ int Main(int argc, char** argv) {
   const RankPlace place = {{std::atoi(argv[2]), std::atoi(argv[3])}, environment.rank};
   NcclOptions options;
   options.join_patience = std::chrono::seconds(scenario == "missing" ? 2 : 60);
-  options.patience = std::chrono::seconds(scenario == "stall" || scenario == "abort" ? 2 : 60);
+  options.patience = std::chrono::seconds(scenario == "stall" ? 2 : 60);
+  if (scenario == "die-far" && place.rank == environment.world - 1) options.machine = "another";
   std::string id = IdOf(argv[1], place.rank);
   if (scenario == "short-id") id.resize(5);
   const std::unique_ptr<World> world = JoinNcclWorld(place, id, 0, options, &problem);
@@ -86,7 +87,7 @@ int Main(int argc, char** argv) {
     Exchange<DeviceArray>(world->data(), false);
     Exchange<DeviceArray>(world->experts(), false);
     Expect(world->all().Barrier(), "last barrier");
-  } else if (scenario == "die" && place.rank == last) {
+  } else if (scenario.starts_with("die") && place.rank == last) {
     raise(SIGKILL);
   } else if (scenario == "stall" && place.rank == last) {
     std::this_thread::sleep_for(std::chrono::seconds(6));

@@ -10,8 +10,8 @@
 #include <string>
 
 #include "student/parallel/rank_environment.h"
-#include "student/parallel/shared_memory.h"
 #include "student/training/trainer.h"
+#include "tests/student/parallel/rank_setup.h"
 #include "tests/student/training/approved_samples.h"
 
 namespace retort::student {
@@ -24,10 +24,10 @@ TrainingManifest Manifest(uint64_t seed) {
   manifest.shape = "unit";
   manifest.vocabulary_size = kTestVocabulary;
   for (int i = 0; i < 32; ++i) manifest.tokenizer_sha256 += "ab";
-  manifest.steps = 8;
+  manifest.steps = kStepsOfRank;
   manifest.batch_tokens = 256;
   manifest.sequence_length = 64;
-  manifest.checkpoint_every = 3;
+  manifest.checkpoint_every = kStepsToCheckpoint;
   manifest.seed = seed;
   manifest.learning_rate = 0.003;
   manifest.cross_entropy_weight = 0.25;
@@ -66,11 +66,11 @@ int Main(int argc, char** argv) {
   const bool dies = argc > 6 && std::atoi(argv[5]) == place.rank;
   const TrainingManifest manifest =
       Manifest(argc > 7 ? static_cast<uint64_t>(std::atoi(argv[7]) + place.rank) : 11);
-  std::unique_ptr<SharedMemoryWorld> world;
+  ThreadPool pool(1);
+  const auto backend = OpenRankBackend(pool);
+  std::unique_ptr<World> world;
   if (!place.alone()) {
-    bool retry = false;
-    world = SharedMemoryWorld::Join(
-        {.name = argv[1], .place = place, .card = "manifest " + manifest.Digest()}, &problem, &retry);
+    world = JoinRanksOfTest(argv[1], place, "manifest " + manifest.Digest(), &problem);
     if (world == nullptr) {
       std::printf("not joined: %s\n", problem.c_str());
       return 2;
@@ -79,6 +79,7 @@ int Main(int argc, char** argv) {
   TrainerOptions options;
   options.run_dir = place.rank == 0 ? argv[4] : "";
   options.threads = 1;
+  options.backend = backend.get();
   options.world = world.get();
   auto trainer = Trainer::Create(manifest, TestSamples(12), std::move(options));
   absl::Status status = trainer.status();
