@@ -227,7 +227,7 @@ absl::Status Main(const Flags& flags, const student::RankEnvironment& environmen
   sensor_options.devices = environment.world;
   if (options.backend != nullptr) {
     const student::DeviceDescription& description = options.backend->description();
-    sensor_options.cuda_device = std::to_string(description.ordinal);
+    sensor_options.cuda_device = description.pci_bus_id;
     sensor_options.cuda_name = description.name;
     sensor_options.cuda_bf16 = description.compute == "bf16";
   }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -21,22 +20,6 @@ uint64_t SteadyMicroseconds() {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
                                    std::chrono::steady_clock::now().time_since_epoch())
                                    .count());
-}
-
-// Whether a device's name means the same board to CUDA and to NVML.
-bool IsCertain(const SensorOptions& options, const student::Nvml& nvml) {
-  if (options.cuda_device.find(':') != std::string::npos) return true;
-  if (nvml.device_count() == 1) return options.cuda_device == "0";
-  const char* order = options.environment("CUDA_DEVICE_ORDER");
-  return order != nullptr && std::string_view(order) == "PCI_BUS_ID" &&
-         options.environment("CUDA_VISIBLE_DEVICES") == nullptr;
-}
-
-std::optional<student::NvmlDevice> Uncertain(const student::Nvml& nvml, std::string* reason) {
-  *reason =
-      "which of the driver's " + std::to_string(nvml.device_count()) +
-      " boards it is, is not certain; CUDA_DEVICE_ORDER=PCI_BUS_ID without CUDA_VISIBLE_DEVICES makes it so";
-  return std::nullopt;
 }
 
 }  // namespace
@@ -94,9 +77,7 @@ void Sensors::OpenCuda(const SensorOptions& options, const std::function<void(st
   }
   std::string reason;
   nvml_ = student::Nvml::Open(options.nvml_library, &reason);
-  const auto device = nvml_ == nullptr             ? std::nullopt
-                      : IsCertain(options, *nvml_) ? nvml_->Find(options.cuda_device, &reason)
-                                                   : Uncertain(*nvml_, &reason);
+  const auto device = nvml_ == nullptr ? std::nullopt : nvml_->Find(options.cuda_device, &reason);
   if (!device) {
     log("no temperature, power and energy of the device: " + reason);
     return;

@@ -2,7 +2,6 @@
 #ifndef SERVICES_TRAIN_SENSORS_H_
 #define SERVICES_TRAIN_SENSORS_H_
 
-#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <string>
@@ -14,10 +13,8 @@
 namespace retort::train {
 
 struct SensorOptions {
-  // PCI bus id of the device that trains, or its number as CUDA counts; empty: the CPU. NVML counts in its
-  // own order, so a number is taken only where both orders must be one: a single board, or
-  // CUDA_DEVICE_ORDER=PCI_BUS_ID without CUDA_VISIBLE_DEVICES. Elsewhere nothing is measured rather than
-  // another board.
+  // PCI bus id of the device that trains, as the backend gives it; empty: the CPU. A number would not do:
+  // CUDA and NVML count in orders of their own.
   std::string cuda_device;
   std::string cuda_name;       // as the backend gives it
   bool cuda_bf16 = false;      // inputs of matrix products: the peak that is known is that of bf16
@@ -29,7 +26,6 @@ struct SensorOptions {
   // Where to look; tests have their own.
   std::string powercap_folder = student::kPowercapFolder;
   std::string nvml_library;
-  std::function<const char*(const char*)> environment = getenv;
 };
 
 class Sensors {

@@ -5,7 +5,6 @@
 
 #include <filesystem>
 #include <fstream>
-#include <map>
 
 #include "services/train/metrics_file.h"
 #include "services/train/peak.h"
@@ -267,7 +266,7 @@ TEST_F(SensorsTest, NoCounterForOtherMachines) {
 }
 
 TEST_F(SensorsTest, ADriverThatIsNotThereIsSaidOnce) {
-  options_.cuda_device = "0";
+  options_.cuda_device = "0000:17:00.0";
   options_.cuda_name = "NVIDIA H100 PCIe";
   options_.cuda_bf16 = true;
   const auto sensors = Open();
@@ -277,29 +276,21 @@ TEST_F(SensorsTest, ADriverThatIsNotThereIsSaidOnce) {
   EXPECT_NE(said_.find("/nowhere/libnvidia-ml.so.1"), std::string::npos) << said_;
 }
 
-// The fake driver shows two boards.
-TEST_F(SensorsTest, ReadsNoBoardThatMayBeAnother) {
-  std::map<std::string, const char*> environment;
-  options_.environment = [&](const char* name) {
-    const auto found = environment.find(name);
-    return found == environment.end() ? nullptr : found->second;
-  };
-  options_.cuda_device = "1";
+// The fake driver shows two boards, and one has this bus id whatever their order is.
+TEST_F(SensorsTest, FindsTheBoardByItsBusId) {
   options_.nvml_library = FAKE_NVML;
-  EXPECT_EQ(Open()->instruments().energy, nullptr);
-  EXPECT_NE(said_.find("2 boards"), std::string::npos) << said_;
-  environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID";
+  options_.cuda_device = "0000:17:00.0";
   const auto sensors = Open();
   ASSERT_NE(sensors->instruments().energy, nullptr) << said_;
   EXPECT_EQ(sensors->instruments().energy->source(), "nvml");
   ASSERT_TRUE(sensors->instruments().sensors);
   EXPECT_EQ(sensors->instruments().sensors().celsius, 61);
-  environment["CUDA_VISIBLE_DEVICES"] = "1";
-  EXPECT_EQ(Open()->instruments().energy, nullptr);
-  options_.cuda_device = "0000:17:00.0";
-  EXPECT_NE(Open()->instruments().energy, nullptr);
   options_.devices = 2;  // the other process has a board of its own
   EXPECT_EQ(Open()->instruments().energy, nullptr);
+  options_.devices = 1;
+  options_.cuda_device = "0000:65:00.0";
+  EXPECT_EQ(Open()->instruments().energy, nullptr);
+  EXPECT_NE(said_.find("device 0000:65:00.0: NVML error 6"), std::string::npos) << said_;
 }
 
 TEST_F(SensorsTest, RefusesWattsThatAreNone) {

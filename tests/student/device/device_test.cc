@@ -79,6 +79,7 @@ TEST(DeviceTest, ADeviceThatIsThereIsTaken) {
     const auto backend = OpenDevice(choice, {.bf16 = bf16}, &problem);
     ASSERT_NE(backend, nullptr) << problem;
     EXPECT_EQ(backend->description().kind, "cuda");
+    EXPECT_EQ(backend->description().pci_bus_id, "0000:01:00.0");
     EXPECT_EQ(backend->description().compute, bf16 ? "bf16" : "fp32");
     EXPECT_GT(backend->description().memory_bytes, 0);
     EXPECT_FALSE(backend->host_memory());
