@@ -100,7 +100,7 @@ ProgressView ViewOf(const Job& job) {
       view.done = p.steps_done();
       view.total = p.steps_total();
       view.unit = "steps";
-      view.detail = TrainingDetail(p);
+      view.detail = job.state_message().empty() ? TrainingDetail(p) : job.state_message();
       break;
     default:
       view.detail = job.state_message();

@@ -8,6 +8,7 @@
 
 #include "ledger/fixed_decimal.h"
 #include "proto/strict_yaml.h"
+#include "services/edge/launcher_config.h"
 #include "services/edge/resource_name.h"
 #include "services/edge/status.h"
 
@@ -171,6 +172,10 @@ absl::Status ValidateServerConfig(const ServerConfig& config, const std::set<std
                         "nothing: only the role jobs uses it");
   }
   if (auto s = CheckTrainingCosts(config.training_costs()); !s.ok()) return s;
+  if (config.has_training_launcher()) {
+    if (!jobs) return InvalidField("training_launcher", "a launcher", "nothing: only the role jobs uses it");
+    if (auto s = CheckTrainingLauncher(config, ledger); !s.ok()) return s;
+  }
   if (teacher == (config.teachers_size() == 0)) {
     return InvalidField(
         "teachers", std::to_string(config.teachers_size()),

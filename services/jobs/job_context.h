@@ -16,6 +16,7 @@
 #include "services/jobs/peers.h"
 #include "services/jobs/stop_signal.h"
 #include "services/jobs/store.h"
+#include "services/jobs/trainer_launcher.h"
 #include "services/jobs/training.h"
 
 namespace retort::jobs {
@@ -34,7 +35,9 @@ struct Workplace {
   Peers* peers = nullptr;
   PackRegister* packs = nullptr;
   const ledger::SigningKey* key = nullptr;
-  TrainerProgram trainer;
+  TrainerProgram trainer;               // as children of this process see it
+  TrainerProgram launched;              // as the processes that `launcher` starts see it
+  TrainerLauncher* launcher = nullptr;  // starts training runs
   std::filesystem::path runs_dir, students_dir, licences_dir;
   Patience patience;
   std::function<std::chrono::system_clock::time_point()> now;

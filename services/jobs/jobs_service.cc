@@ -12,6 +12,7 @@
 #include "services/edge/status.h"
 #include "services/jobs/ask.h"
 #include "services/jobs/preflight.h"
+#include "services/jobs/process_launcher.h"
 #include "services/jobs/release.h"
 #include "services/jobs/rendezvous.h"
 #include "services/jobs/request_hash.h"
@@ -387,7 +388,16 @@ absl::StatusOr<std::unique_ptr<JobsService>> JobsService::Open(JobsServiceOption
   place.packs = impl->packs.get();
   place.key = impl->options.signing_key;
   place.trainer = impl->options.trainer;
+  if (impl->options.launcher == nullptr) {
+    impl->options.launcher = std::make_unique<ProcessLauncher>(place.trainer.program);
+    impl->options.launched = place.trainer;
+  }
+  place.launcher = impl->options.launcher.get();
+  place.launched = impl->options.launched;
   place.runs_dir = impl->options.data_dir / "runs";
+  if (auto usable = place.launcher->Check(place.runs_dir); !usable.ok()) {
+    return absl::Status(usable.code(), "training: " + std::string(usable.message()));
+  }
   place.students_dir = impl->options.data_dir / "students";
   place.licences_dir =
       impl->options.licences_dir.empty() ? impl->options.data_dir / "licences" : impl->options.licences_dir;

@@ -38,6 +38,10 @@ struct JobsServiceOptions {
   std::filesystem::path licences_dir;
   // How retort-train is started; unused by jobs that only extract.
   TrainerProgram trainer;
+  // What starts training runs, and what retort-train is given there (files and addresses as its processes see
+  // them). Without it they are children of this process, given `trainer`.
+  std::unique_ptr<TrainerLauncher> launcher;
+  TrainerProgram launched;
   // Jobs that are worked on at the same time; further ones wait in QUEUED. One of them trains at a time.
   int active_jobs_max = 8;
   // How often things are tried before a job fails.
@@ -51,7 +55,8 @@ struct JobsServiceOptions {
 class JobsService final : public v1::JobsService::Service {
  public:
   // Opens the state. FailedPrecondition when another process holds it, DataLoss when it is corrupt,
-  // Unavailable when the directory cannot be written, InvalidArgument when a required option is missing.
+  // Unavailable when the directory cannot be written, InvalidArgument when a required option is missing. Also
+  // the errors of TrainerLauncher::Check.
   static absl::StatusOr<std::unique_ptr<JobsService>> Open(JobsServiceOptions options);
   ~JobsService() override;
 

@@ -129,7 +129,8 @@ void JobRunner::Work() {
 void JobRunner::RunJob(const std::string& name, StopSignal& stop) {
   JobContext job(place_, stop, name);
   if (auto before = place_.store->Read(name); before.ok() &&
-                                              before->job().state_reason() == "PEER_UNAVAILABLE" &&
+                                              (before->job().state_reason() == "PEER_UNAVAILABLE" ||
+                                               before->job().state_reason() == "TRAINING_WAITS") &&
                                               !IsResting(before->job().state())) {
     // An earlier process ended while it waited; this one has not asked yet.
     job.Change("going on",

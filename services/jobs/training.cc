@@ -142,6 +142,8 @@ std::vector<std::string> TrainerArguments(const v1::JobRecord& record, const std
   if (!costs.price_device_hour.empty()) add("--price-device-hour", costs.price_device_hour);
   if (!costs.price_kwh.empty()) add("--price-kwh", costs.price_kwh);
   if (!costs.declared_watts.empty()) add("--declared-watts", costs.declared_watts);
+  if (!program.device.empty()) add("--device", program.device);
+  if (program.grace_seconds > 0) add("--grace-seconds", std::to_string(program.grace_seconds));
   if (const auto metrics = MetricsPath(record, run, program); !metrics.empty())
     add("--metrics-file", metrics.string());
   if (RanksOf(record) > 1) {

@@ -37,6 +37,8 @@ struct TrainerProgram {
   int64_t vocabulary_size = 0;
   TrainingCosts costs;
   std::filesystem::path metrics_dir;  // of a node exporter's textfile collector; empty: none
+  std::string device;                 // --device; empty: the trainer's own choice
+  int grace_seconds = 0;              // --grace-seconds; 0: the trainer's own
 };
 
 // The runs of a job in the order in which they are trained: logits and then text_only when the baseline is

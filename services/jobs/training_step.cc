@@ -8,6 +8,7 @@
 #include "services/edge/status.h"
 #include "services/jobs/launcher.h"
 #include "services/jobs/trainer_event.h"
+#include "services/jobs/trainer_launcher.h"
 
 namespace retort::jobs {
 namespace {
@@ -17,7 +18,6 @@ using LedgerStub = ledger::v1::LedgerService::StubInterface;
 
 constexpr std::chrono::milliseconds kProgressEvery(100);
 constexpr std::chrono::milliseconds kTurnEvery(100);
-constexpr int kExitStopped = 3;  // of retort-train: a signal ended it, and it goes on where it was
 
 absl::Status Failed(std::string message) {
   return services::WithReason(absl::InternalError(std::move(message)), TRAINING_FAILED);
@@ -37,19 +37,34 @@ bool IsFinal(const TrainerError& error) {
 }
 
 // One launch of the trainer, and what it says, written onto the job.
-class Launch {
+class LaunchVoice {
  public:
-  Launch(JobContext& job, const v1::JobRecord& record, std::string run)
+  LaunchVoice(JobContext& job, const v1::JobRecord& record, std::string run)
       : job_(job),
         run_(std::move(run)),
         finished_steps_(static_cast<int64_t>(record.finished_runs_size()) *
                         record.job().spec().training().steps()),
         started_(Clock::now()) {}
 
-  void OnLine(std::string_view line) {
-    auto event = ParseTrainerEvent(line);
+  void OnLine(const TrainerLine& line) {
+    auto event = ParseTrainerEvent(line.text);
     if (!event.ok()) return;  // a newer trainer may say more than is known here; its log keeps everything
+    position_ = line.position;
+    replayed_ = line.replayed;
     std::visit([this](const auto& e) { On(e); }, *event);
+  }
+
+  // Says on the job why the ranks have not begun.
+  void OnWaiting(bool cluster_away, const std::string& why) {
+    const char* reason = why.empty() ? "" : cluster_away ? "PEER_UNAVAILABLE" : "TRAINING_WAITS";
+    const std::string message = why.empty() ? "" : (cluster_away ? "waiting for the cluster: " : "") + why;
+    // A message that cannot be stored now is no reason to stop waiting.
+    job_.Change(message.empty() ? run_ + " is under way" : message,
+                [&](v1::JobRecord& stored) {
+                  stored.mutable_job()->set_state_reason(reason);
+                  stored.mutable_job()->set_state_message(message);
+                })
+        .IgnoreError();
   }
 
   // Writes what was held back.
@@ -71,6 +86,11 @@ class Launch {
  private:
   void On(const TrainerStarted& e) {
     resumed_step_ = e.resumed_step;
+    // Kueue can put a launch out and let it in again; what the first pod trained after its checkpoint comes
+    // again.
+    Flush();
+    last_step_ = {};
+    if (replayed_) return;
     Change("training " + run_ +
                (e.resumed_step > 0 ? " goes on at step " + std::to_string(e.resumed_step) : " begins"),
            [&](v1::JobRecord& stored) {
@@ -85,9 +105,10 @@ class Launch {
 
   void On(const TrainerStep& e) {
     last_step_ = e;
+    if (e.step >= e.steps) trained_ = Clock::now();
+    if (replayed_) return;
     tokens_ += e.tokens;
     dirty_ = true;
-    if (e.step >= e.steps) trained_ = Clock::now();
     if (Clock::now() - written_ < kProgressEvery && e.step < e.steps) return;
     char text[96];
     snprintf(text, sizeof text, "%s step %lld of %lld, loss %.4f", run_.c_str(),
@@ -97,15 +118,17 @@ class Launch {
 
   void On(const TrainerReport& e) {
     report_ = e;
-    Write("");
+    if (!replayed_) Write("");
   }
 
   void On(const TrainerCheckpoint& e) {
     if (e.step > resumed_step_) advanced_ = true;
+    if (replayed_) return;
     Write(run_ + " checkpoint " + e.digest.substr(0, 12) + " at step " + std::to_string(e.step));
   }
 
   void On(const TrainerQuality& e) {
+    if (replayed_) return;
     Flush();
     // Before the first step a trainer measures the untrained student; that is still the training of the run.
     const bool evaluating = last_step_.steps > 0 && last_step_.step >= last_step_.steps;
@@ -170,9 +193,15 @@ class Launch {
     if (from.joules) to.set_joules(*from.joules);
   }
 
-  // What cannot be stored now is only progress; the job's own steps notice a store that does not write.
+  // What cannot be stored now is only progress; the job's own steps notice a store that does not write. The
+  // line's position is stored with its effect, so that the effect comes once, whenever this process dies.
   void Change(std::string_view text, const std::function<void(v1::JobRecord&)>& change) {
-    job_.Change(text, change).IgnoreError();
+    job_.Change(text,
+                [&](v1::JobRecord& stored) {
+                  change(stored);
+                  if (!position_.empty()) stored.mutable_launch()->set_position(position_);
+                })
+        .IgnoreError();
   }
 
   JobContext& job_;
@@ -186,12 +215,15 @@ class Launch {
   int64_t tokens_ = 0;
   int64_t resumed_step_ = 0;
   bool dirty_ = false, advanced_ = false;
+  std::string position_;   // of the newest line
+  bool replayed_ = false;  // it, by an earlier process
   std::optional<TrainerError> error_;
   std::optional<TrainerFinished> finished_;
 };
 
-// Waits for the machine's one training place.
+// Waits for the machine's one training place, where training is on this machine.
 absl::StatusOr<std::unique_lock<std::timed_mutex>> TakeTurn(JobContext& job) {
+  if (!job.place().launcher->uses_this_machine()) return std::unique_lock<std::timed_mutex>();
   std::unique_lock turn(job.place().training, std::try_to_lock);
   if (turn.owns_lock()) return turn;
   auto said = job.Change("waiting for another job's training to end", [](v1::JobRecord& stored) {
@@ -212,9 +244,45 @@ absl::StatusOr<std::string> LogKey(JobContext& job) {
   return checkpoint->vkey();
 }
 
+LaunchOrder OrderOf(StopSignal::Kind kind) {
+  switch (kind) {
+    case StopSignal::Kind::kNone:
+      return LaunchOrder::kGoOn;
+    case StopSignal::Kind::kCancel:
+      return LaunchOrder::kStop;
+    case StopSignal::Kind::kShutdown:
+      return LaunchOrder::kLeave;
+    case StopSignal::Kind::kAbort:
+      break;
+  }
+  return LaunchOrder::kLeaveNow;
+}
+
+// The launch is over, and that is being recorded: the next one has another number.
+void EndLaunch(v1::JobRecord& record) {
+  v1::LaunchRecord& launch = *record.mutable_launch();
+  launch.set_ended(launch.ended() + 1);
+  launch.clear_promise();
+  launch.clear_position();
+}
+
+// Removes what launches of the run have left with the launcher; true when nothing runs any more.
+bool ClearLaunches(JobContext& job, const v1::JobRecord& record, const std::string& run) {
+  const absl::Status cleared = job.place().launcher->Clear(record.job().uid(), run, [&] {
+    return OrderOf(std::max(job.stop().kind(), StopSignal::Kind::kCancel));
+  });
+  if (cleared.ok()) return true;
+  if (!absl::IsCancelled(cleared)) {
+    job.Change("what run " + run + " has left is not removed: " + std::string(cleared.message()),
+               [](v1::JobRecord&) {})
+        .IgnoreError();
+  }
+  return false;
+}
+
 // One launch to its end. OK with true: the run has finished; with false: launch again.
 absl::StatusOr<bool> LaunchOnce(JobContext& job, const v1::JobRecord& record, const std::string& run) {
-  const TrainerProgram& program = job.place().trainer;
+  const TrainerProgram& program = job.place().launched;
   const std::filesystem::path folder = job.place().runs_dir / record.job().uid() / run;
   auto manifest = ManifestOf(record, run, program);
   if (!manifest.ok())
@@ -223,23 +291,39 @@ absl::StatusOr<bool> LaunchOnce(JobContext& job, const v1::JobRecord& record, co
   auto log_vkey = LogKey(job);
   if (!log_vkey.ok()) return log_vkey.status();
 
-  Launch launch(job, record, run);
-  ProgramRun child;
-  child.program = program.program;
-  child.arguments = TrainerArguments(record, run, folder, *log_vkey, program);
-  child.stderr_path = (folder / "train.log").string();
-  child.should_stop = [&] { return job.stop().raised(); };
-  child.must_stop = [&] { return job.stop().aborted(); };
-  child.on_line = [&](std::string_view line) { launch.OnLine(line); };
-  auto end = RunRanks(child, RanksOf(record));
+  LaunchVoice voice(job, record, run);
+  TrainerLaunch launch;
+  launch.job = record.job().name();
+  launch.job_uid = record.job().uid();
+  launch.run = run;
+  launch.number = record.launch().ended() + 1;
+  launch.world = RanksOf(record);
+  launch.arguments = TrainerArguments(record, run, folder, *log_vkey, program);
+  launch.folder = folder;
+  launch.promise = record.launch().promise();
+  launch.position = record.launch().position();
+  launch.order = [&] { return OrderOf(job.stop().kind()); };
+  launch.on_line = [&](const TrainerLine& line) { voice.OnLine(line); };
+  launch.on_waiting = [&](bool away, const std::string& why) { voice.OnWaiting(away, why); };
+  launch.keep_promise = [&](const std::string& promise) {
+    return job
+        .Change("",
+                [&](v1::JobRecord& stored) {
+                  stored.mutable_launch()->set_promise(promise);
+                  stored.mutable_launch()->clear_position();
+                })
+        .status();
+  };
+  auto end = job.place().launcher->Run(launch);
   if (!end.ok()) return Failed("the trainer could not be started: " + std::string(end.status().message()));
+  voice.Flush();
+  if (end->left) return absl::CancelledError("stopped");
   if (const auto metrics = MetricsPath(record, run, program); !metrics.empty()) {
     std::error_code gone;  // the trainer removes its file, unless it was killed
     std::filesystem::remove(metrics, gone);
   }
-  launch.Flush();
-  if (launch.finished().has_value() && end->signal == 0 && end->exit_code == 0) {
-    const TrainerFinished& finished = *launch.finished();
+  if (voice.finished().has_value() && end->well) {
+    const TrainerFinished& finished = *voice.finished();
     auto changed = job.Change("run " + run + " has finished", [&](v1::JobRecord& stored) {
       v1::FinishedRun& row = *stored.add_finished_runs();
       row.set_run(run);
@@ -248,24 +332,26 @@ absl::StatusOr<bool> LaunchOnce(JobContext& job, const v1::JobRecord& record, co
       row.set_entry(finished.entry);
       row.set_student_dir(finished.student_dir);
       stored.set_failed_launches(0);
+      EndLaunch(stored);
       v1::Progress& progress = *stored.mutable_job()->mutable_progress();
-      progress.set_evaluation_seconds(progress.evaluation_seconds() + launch.EvaluationSeconds());
+      progress.set_evaluation_seconds(progress.evaluation_seconds() + voice.EvaluationSeconds());
     });
     if (!changed.ok()) return changed.status();
+    ClearLaunches(job, record, run);
     return true;
   }
   if (job.stop().raised()) return absl::CancelledError("stopped");
 
-  std::string why = "retort-train ended with " + end->Describe();
-  if (launch.error().has_value()) why += ", " + launch.error()->code + ": " + launch.error()->message;
-  // One that was told to stop, by whomever, and got further has not failed.
-  const bool stopped = end->signal == 0 && end->exit_code == kExitStopped;
+  std::string why = "retort-train ended with " + end->description;
+  if (voice.error().has_value()) why += ", " + voice.error()->code + ": " + voice.error()->message;
   auto changed = job.Change(why, [&](v1::JobRecord& stored) {
-    stored.set_failed_launches(!launch.advanced() ? stored.failed_launches() + 1 : stopped ? 0 : 1);
+    // One that was told to stop, by whomever, and got further has not failed.
+    stored.set_failed_launches(!voice.advanced() ? stored.failed_launches() + 1 : end->stopped ? 0 : 1);
+    EndLaunch(stored);
   });
   if (!changed.ok()) return changed.status();
   const int failures = changed->failed_launches();
-  const bool final = launch.error().has_value() && IsFinal(*launch.error());
+  const bool final = voice.error().has_value() && IsFinal(*voice.error());
   if (final || failures >= job.place().patience.failed_launches_max) {
     return Failed(why + "; launches without a new checkpoint: " + std::to_string(failures));
   }
@@ -312,6 +398,8 @@ void SettleUsage(JobContext& job, const v1::JobRecord& record) {
   for (const std::string& run : RunsOf(record)) {
     const std::filesystem::path folder = job.place().runs_dir / record.job().uid() / run;
     std::error_code error;
+    if (!std::filesystem::exists(folder, error)) continue;  // never launched
+    if (!ClearLaunches(job, record, run)) continue;         // a trainer may still write its records
     if (!std::filesystem::is_directory(folder / "usage", error)) continue;
     ProgramRun child;
     child.program = program.program;

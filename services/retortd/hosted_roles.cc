@@ -14,6 +14,7 @@
 #include "services/ledger/ledger_service.h"
 #include "services/ledger/trusted_keys.h"
 #include "services/policy/policy_service.h"
+#include "services/retortd/training_launcher.h"
 #include "services/teacher/configured_teachers.h"
 #include "services/teacher/teacher_service.h"
 #include "student/formats/gguf.h"
@@ -158,6 +159,10 @@ absl::Status HostedRoles::Impl::OpenJobs(const ServerConfig& config, const std::
                            costs.declared_watts()};
   options.trainer.metrics_dir = config.metrics_dir();
   if (auto s = FillTokenizer(options.trainer); !s.ok()) return s;
+  auto training = MakeTraining(config.training_launcher(), options.trainer);
+  if (!training.ok()) return training.status();
+  options.launcher = std::move(training->launcher);
+  options.launched = std::move(training->program);
   auto opened = jobs::JobsService::Open(std::move(options));
   if (!opened.ok()) return opened.status();
   jobs = *std::move(opened);

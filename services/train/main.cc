@@ -59,7 +59,7 @@ struct Flags {
   std::string jobs;
   unsigned grace_seconds = 15;
   double report_seconds = 10;
-  bool settle_usage = false;
+  bool settle_usage = false, stop_with_parent = false;
 };
 
 void Declare(CLI::App& app, Flags& flags) {
@@ -110,6 +110,8 @@ void Declare(CLI::App& app, Flags& flags) {
   app.add_option("--price-kwh", flags.price_kwh, "Price of a kilowatt-hour");
   app.add_option("--declared-watts", flags.declared_watts,
                  "Power of one device, for machines that do not measure it; recorded as declared");
+  app.add_flag("--stop-with-parent", flags.stop_with_parent,
+               "Stop, as by SIGTERM, once the process that started this one has gone");
   app.add_flag("--settle-usage", flags.settle_usage,
                "Only bring what earlier attempts used into the ledger, and exit");
 }
@@ -186,7 +188,10 @@ absl::Status Main(const Flags& flags, const student::RankEnvironment& environmen
   options.job_uid = flags.job_uid;
   options.log_vkey = flags.log_vkey;
   options.threads = flags.threads;
-  options.stop = [] { return stop_requested.load(); };
+  options.stop = [parent = flags.stop_with_parent ? getppid() : 0] {
+    if (parent != 0 && getppid() != parent) stop_requested = true;
+    return stop_requested.load();
+  };
   const std::string speaker =
       environment.world > 1 ? "retort-train[" + std::to_string(environment.rank) + "]: " : "retort-train: ";
   options.log = [speaker](std::string_view line) {

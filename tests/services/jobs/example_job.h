@@ -2,13 +2,10 @@
 #ifndef TESTS_SERVICES_JOBS_EXAMPLE_JOB_H_
 #define TESTS_SERVICES_JOBS_EXAMPLE_JOB_H_
 
-#include <stdlib.h>
-
-#include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "retort/jobs/v1/jobs.pb.h"
+#include "tests/services/jobs/test_folder.h"
 
 namespace retort::jobs {
 
@@ -45,28 +42,6 @@ inline v1::CreateJobRequest ExampleRequest(const std::string& id = "example") {
   *request.mutable_spec() = ExampleSpec();
   return request;
 }
-
-// A folder that is removed with its owner.
-class TestFolder {
- public:
-  TestFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "retort-jobs-XXXXXX").string();
-    path_ = mkdtemp(name.data());
-  }
-  ~TestFolder() { std::filesystem::remove_all(path_); }
-  const std::filesystem::path& path() const { return path_; }
-
-  // Writes an executable /bin/sh script and returns its path.
-  std::string Script(const std::string& name, const std::string& body) const {
-    const std::filesystem::path file = path_ / name;
-    std::ofstream(file) << "#!/bin/sh\n" << body;
-    std::filesystem::permissions(file, std::filesystem::perms::owner_all);
-    return file.string();
-  }
-
- private:
-  std::filesystem::path path_;
-};
 
 // A trainer that learns nothing: reads its flags, says what a trainer says, and leaves a student behind.
 inline constexpr char kFakeTrainer[] = R"sh(

@@ -9,7 +9,7 @@
 #include <sstream>
 #include <thread>
 
-#include "tests/services/jobs/example_job.h"
+#include "tests/services/jobs/test_folder.h"
 
 namespace retort::jobs {
 namespace {

@@ -46,6 +46,7 @@ class JobsServiceFixture : public testing::Test {
     options.patience.failed_samples_max = failed_samples_max_;
     options.heartbeat = std::chrono::milliseconds(50);
     options.watchers_max = 2;
+    Configure(options);
     auto service = JobsService::Open(std::move(options));
     ASSERT_TRUE(service.ok()) << service.status();
     service_ = *std::move(service);
@@ -55,6 +56,9 @@ class JobsServiceFixture : public testing::Test {
     server_ = builder.BuildAndStart();
     client_ = v1::JobsService::NewStub(server_->InProcessChannel({}));
   }
+
+  // Changes what Start opens the service with.
+  virtual void Configure(JobsServiceOptions&) {}
 
   // What kill -9 leaves: nothing in flight is finished, nothing more is written.
   void Kill() {
