@@ -40,6 +40,7 @@ std::string ExtractionDetail(const retort::jobs::v1::Progress& p) {
 
 // Utilisation, power and temperature, and the share of the interval that each phase took.
 void AddReport(const retort::jobs::v1::TrainingReport& report, std::string& detail) {
+  if (report.has_prediction_loss()) AddDetail(detail, "MTP " + Fixed(report.prediction_loss(), 3));
   if (report.has_mfu()) AddDetail(detail, "MFU " + Fixed(100 * report.mfu(), 1) + " %");
   if (report.has_watts()) {
     AddDetail(detail,

@@ -130,6 +130,7 @@ TrainerReport ReadReport(Members& in) {
   if (!phases.status().ok())
     in.Fail("phases", "data, forward, backward, optimizer, communication, checkpoint");
   report.flops_per_second = in.Amount("flops_per_second");
+  report.prediction_loss = in.AmountIfAny("prediction_loss");
   report.peak_flops_per_second = in.AmountIfAny("peak_flops_per_second");
   report.mfu = in.AmountIfAny("mfu");
   report.expert_load = in.Amounts("expert_load", kExpertLoadsMax);

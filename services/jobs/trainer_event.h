@@ -42,6 +42,7 @@ struct TrainerReport {
   double seconds = 0, tokens_per_second = 0;
   double data = 0, forward = 0, backward = 0, optimizer = 0, communication = 0, checkpoint = 0;  // seconds
   double flops_per_second = 0;
+  std::optional<double> prediction_loss;
   std::optional<double> peak_flops_per_second, mfu;
   std::vector<double> expert_load;  // at most kExpertLoadsMax
   int64_t resident_bytes = 0;

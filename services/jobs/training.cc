@@ -47,6 +47,8 @@ absl::StatusOr<student::TrainingManifest> ManifestOf(const v1::JobRecord& record
   manifest.learning_rate = training.learning_rate();
   manifest.cross_entropy_weight = run == "text_only" ? 1.0 : training.cross_entropy_weight();
   manifest.weight_decay = training.weight_decay();
+  manifest.prediction_layers = training.prediction_layers();
+  manifest.prediction_loss_weight = training.prediction_loss_weight();
   if (auto valid = manifest.Validate(); !valid.ok()) return valid;
   return manifest;
 }

@@ -184,6 +184,7 @@ class LaunchVoice {
     to.set_flops_per_second(from.flops_per_second);
     if (from.peak_flops_per_second) to.set_peak_flops_per_second(*from.peak_flops_per_second);
     if (from.mfu) to.set_mfu(*from.mfu);
+    if (from.prediction_loss) to.set_prediction_loss(*from.prediction_loss);
     for (const double load : from.expert_load) to.add_expert_load(load);
     to.set_resident_bytes(from.resident_bytes);
     if (from.device_memory_bytes) to.set_device_memory_bytes(*from.device_memory_bytes);

@@ -128,6 +128,16 @@ absl::Status ValidateTraining(const v1::TrainingSpec& training) {
   RETURN_IF_ERROR(InRange("spec.training.data_ranks", int64_t{training.data_ranks()}, 0, student::kRanksMax));
   RETURN_IF_ERROR(
       InRange("spec.training.expert_ranks", int64_t{training.expert_ranks()}, 0, student::kRanksMax));
+  RETURN_IF_ERROR(InRange("spec.training.prediction_layers", int64_t{training.prediction_layers()}, 0,
+                          student::kPredictionLayersMax));
+  if (training.prediction_layers() > 0) {
+    RETURN_IF_ERROR(InRange("spec.training.prediction_loss_weight", training.prediction_loss_weight(), 1e-3,
+                            1, true, "0.001 to 1"));
+  } else if (training.prediction_loss_weight() != 0) {
+    return InvalidField("spec.training.prediction_loss_weight",
+                        std::to_string(training.prediction_loss_weight()),
+                        "nothing, since prediction_layers is 0");
+  }
   return InRange("spec.training.checkpoint_every", int64_t{training.checkpoint_every()}, 0, training.steps());
 }
 

@@ -47,6 +47,7 @@ void Events::Reported(const Report& report) {
   const auto add = [&event](const char* name, const auto& value) {
     if (value) event[name] = *value;
   };
+  add("prediction_loss", report.prediction_loss);
   add("peak_flops_per_second", report.peak_flops_per_second);
   add("mfu", report.mfu);
   event["expert_load"] = report.expert_load;

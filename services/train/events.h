@@ -4,7 +4,7 @@
 //   {"event":"step","step":…,"steps":…,"loss":…,"tokens":…,"tokens_per_second":…}
 //   {"event":"report","step":…,"steps":…,"loss":…,"tokens":…,"seconds":…,"tokens_per_second":…,
 //    "phases":{"data":…,"forward":…,"backward":…,"optimizer":…,"communication":…,"checkpoint":…},
-//    "flops_per_second":…,"peak_flops_per_second":…,"mfu":…,"expert_load":[…],"resident_bytes":…,
+//    "flops_per_second":…,"prediction_loss":…,"peak_flops_per_second":…,"mfu":…,"expert_load":[…],"resident_bytes":…,
 //    "device_memory_bytes":…,"celsius":…,"watts":…,"energy_source":"…","joules":…}   report.h; what was not
 //    measured is left out
 //   {"event":"checkpoint","step":…,"digest":"…"}

@@ -87,6 +87,8 @@ std::string MetricsText(const Report& report, const MetricTotals& totals, const 
   text.Gauge("retort_train_step", "Optimiser steps done by the run.", static_cast<double>(report.step));
   text.Gauge("retort_train_steps", "Optimiser steps of the whole run.", static_cast<double>(report.steps));
   text.Gauge("retort_train_loss", "Loss of the newest step, nats per token.", report.loss);
+  text.Gauge("retort_train_prediction_loss",
+             "Loss of multi-token prediction in the newest step, nats per target.", report.prediction_loss);
   text.Family("retort_train_tokens_total", "counter", "Tokens that this attempt has trained on.");
   text.Sample(static_cast<double>(totals.tokens));
   text.Gauge("retort_train_tokens_per_second", "Tokens per second in the last interval.",

@@ -63,6 +63,7 @@ Reporter::Reporter(const student::ModelConfig& config, int64_t steps, double eve
 void Reporter::Add(const student::TrainedStep& step) {
   now_.step = step.step;
   now_.loss = step.loss;
+  now_.prediction_loss = step.prediction_loss;
   now_.tokens += step.tokens;
   now_.phases.data += step.phases.data;
   now_.phases.forward += step.phases.forward;

@@ -20,9 +20,10 @@ namespace retort::train {
 
 struct Report {
   int64_t step = 0, steps = 0;
-  double loss = 0;     // of the newest step
-  int64_t tokens = 0;  // forwarded in the interval
-  double seconds = 0;  // of the interval, wall time
+  double loss = 0;                        // of the newest step
+  std::optional<double> prediction_loss;  // the same, of multi-token prediction (student::TrainedStep)
+  int64_t tokens = 0;                     // forwarded in the interval
+  double seconds = 0;                     // of the interval, wall time
   double tokens_per_second = 0;
   // Seconds of the interval; what is missing to `seconds` was spent between steps (events, the ledger).
   student::StepPhases phases;

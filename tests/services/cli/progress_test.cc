@@ -76,11 +76,12 @@ TEST(ViewOfTest, ShowsWhatTheTrainerMeasures) {
   report.mutable_phases()->set_data(0.01);
   EXPECT_EQ(ViewOf(job).detail, "640 tok/s, loss 1.250, fwd 30 %, bwd 60 %, opt 6 %");
   report.set_mfu(0.415);
+  report.set_prediction_loss(2.5);
   report.set_watts(65.4);
   report.set_energy_source("declared");
   report.set_celsius(61);
   EXPECT_EQ(ViewOf(job).detail,
-            "640 tok/s, loss 1.250, MFU 41.5 %, 65 W declared, 61 C, fwd 30 %, bwd 60 %, opt 6 %");
+            "640 tok/s, loss 1.250, MTP 2.500, MFU 41.5 %, 65 W declared, 61 C, fwd 30 %, bwd 60 %, opt 6 %");
 }
 
 TEST(ViewOfTest, ShowsRefusalsAndTokenRate) {

@@ -401,7 +401,7 @@ TEST_F(JobsServiceTest, ShowsTheTrainersReport) {
   trainer_ = folder_.Script(
       "trainer",
       std::string(kFakeTrainer) +
-          R"sh(echo '{"event":"report","step":2,"steps":4,"loss":2.5,"tokens":256,"seconds":0.5,"tokens_per_second":512,"phases":{"data":0.01,"forward":0.125,"backward":0.25,"optimizer":0.0625,"communication":0,"checkpoint":0},"flops_per_second":1e9,"mfu":0.25,"expert_load":[1.5],"resident_bytes":1000000,"energy_source":"declared","watts":65}'
+          R"sh(echo '{"event":"report","step":2,"steps":4,"loss":2.5,"tokens":256,"seconds":0.5,"tokens_per_second":512,"phases":{"data":0.01,"forward":0.125,"backward":0.25,"optimizer":0.0625,"communication":0,"checkpoint":0},"flops_per_second":1e9,"prediction_loss":3.5,"mfu":0.25,"expert_load":[1.5],"resident_bytes":1000000,"energy_source":"declared","watts":65}'
 )sh");
   ASSERT_TRUE(Create(ExampleRequest()).ok());
   const v1::Job job = Await();
@@ -409,6 +409,7 @@ TEST_F(JobsServiceTest, ShowsTheTrainersReport) {
   const v1::TrainingReport& report = job.progress().training_report();
   EXPECT_EQ(report.tokens_per_second(), 512);
   EXPECT_EQ(report.phases().forward(), 0.125);
+  EXPECT_EQ(report.prediction_loss(), 3.5);
   EXPECT_EQ(report.mfu(), 0.25);
   EXPECT_EQ(report.expert_load_size(), 1);
   EXPECT_EQ(report.watts(), 65);

@@ -48,6 +48,7 @@ std::string ReportLine(const std::string& name = "", const std::string& value = 
            {"phases",
             R"({"data":0.1,"forward":0.5,"backward":1,"optimizer":0.2,"communication":0,"checkpoint":0.1})"},
            {"flops_per_second", "1e12"},
+           {"prediction_loss", "4.5"},
            {"peak_flops_per_second", "4e12"},
            {"mfu", "0.25"},
            {"expert_load", "[1.5,1.25]"},
@@ -71,6 +72,7 @@ TEST(ParseTrainerEventTest, ReadsReports) {
   EXPECT_EQ(report.seconds, 2);
   EXPECT_EQ(report.forward, 0.5);
   EXPECT_EQ(report.checkpoint, 0.1);
+  EXPECT_EQ(report.prediction_loss, 4.5);
   EXPECT_EQ(report.mfu, 0.25);
   EXPECT_EQ(report.expert_load, (std::vector<double>{1.5, 1.25}));
   EXPECT_EQ(report.device_memory_bytes, 2'000'000);
@@ -81,8 +83,8 @@ TEST(ParseTrainerEventTest, ReadsReports) {
 }
 
 TEST(ParseTrainerEventTest, WhatWasNotMeasuredIsAbsent) {
-  for (const char* name :
-       {"peak_flops_per_second", "mfu", "device_memory_bytes", "celsius", "watts", "joules", "tokens"}) {
+  for (const char* name : {"prediction_loss", "peak_flops_per_second", "mfu", "device_memory_bytes",
+                           "celsius", "watts", "joules", "tokens"}) {
     EXPECT_TRUE(ParseTrainerEvent(ReportLine(name)).ok()) << name;
   }
   EXPECT_FALSE(std::get<TrainerReport>(*ParseTrainerEvent(ReportLine("watts"))).watts);
@@ -102,6 +104,8 @@ TEST(ParseTrainerEventTest, RefusesReportsOutOfBounds) {
       {"phases", R"({"data":0.1})"},
       {"phases", R"({"data":-1,"forward":1,"backward":1,"optimizer":1,"communication":1,"checkpoint":1})"},
       {"flops_per_second", "-1"},
+      {"prediction_loss", "\"nan\""},
+      {"prediction_loss", "-1"},
       {"mfu", "\"high\""},
       {"mfu", "-0.1"},
       {"expert_load", "1"},

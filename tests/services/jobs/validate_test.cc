@@ -96,6 +96,19 @@ INSTANTIATE_TEST_SUITE_P(
         BadSpec{"spec.training.cross_entropy_weight",
                 [](Spec& s) { s.mutable_training()->set_cross_entropy_weight(1.5); }},
         BadSpec{"spec.training.weight_decay", [](Spec& s) { s.mutable_training()->set_weight_decay(-1); }},
+        BadSpec{"spec.training.prediction_layers",
+                [](Spec& s) { s.mutable_training()->set_prediction_layers(5); }},
+        BadSpec{"spec.training.prediction_layers",
+                [](Spec& s) { s.mutable_training()->set_prediction_layers(-1); }},
+        BadSpec{"spec.training.prediction_loss_weight",
+                [](Spec& s) { s.mutable_training()->set_prediction_layers(1); }},
+        BadSpec{"spec.training.prediction_loss_weight",
+                [](Spec& s) {
+                  s.mutable_training()->set_prediction_layers(1);
+                  s.mutable_training()->set_prediction_loss_weight(1.5);
+                }},
+        BadSpec{"spec.training.prediction_loss_weight",
+                [](Spec& s) { s.mutable_training()->set_prediction_loss_weight(0.3); }},
         BadSpec{"spec.training.threads", [](Spec& s) { s.mutable_training()->set_threads(-1); }},
         BadSpec{"spec.training.checkpoint_every",
                 [](Spec& s) { s.mutable_training()->set_checkpoint_every(5); }},

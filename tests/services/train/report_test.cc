@@ -63,13 +63,16 @@ TEST_F(ReporterTest, AddsUpTheInterval) {
   uneven.expert_tokens[0] =
       10 * config_.experts + 10;  // one expert of the first layer takes as much as the rest again
   reporter.Add(uneven);
-  reporter.Add(Step(2));
+  student::TrainedStep predicting = Step(2);
+  predicting.prediction_loss = 4;
+  reporter.Add(predicting);
   reporter.AddCheckpoint(0.75);
   now_ += 4;
   const Report report = reporter.Take();
   EXPECT_EQ(report.step, 2);
   EXPECT_EQ(report.steps, 9);
   EXPECT_EQ(report.loss, 2.5);
+  EXPECT_EQ(report.prediction_loss, 4);
   EXPECT_EQ(report.tokens, 200);
   EXPECT_EQ(report.seconds, 4);
   EXPECT_EQ(report.tokens_per_second, 50);
@@ -95,6 +98,7 @@ TEST_F(ReporterTest, AddsUpTheInterval) {
   now_ += 1;
   const Report next = reporter.Take();
   EXPECT_EQ(next.tokens, 100);
+  EXPECT_FALSE(next.prediction_loss);
   EXPECT_EQ(next.checkpoint_seconds, 0);
   EXPECT_EQ(next.expert_load[0], 1);
 }
@@ -131,6 +135,7 @@ TEST(MetricsTextTest, IsThePrometheusTextFormat) {
   report.step = 3;
   report.steps = 9;
   report.loss = 1.5;
+  report.prediction_loss = 2.25;
   report.tokens = 640;
   report.tokens_per_second = 320.5;
   report.phases.forward = 0.5;
@@ -148,6 +153,7 @@ TEST(MetricsTextTest, IsThePrometheusTextFormat) {
   const auto has = [&](const std::string& line) { return text.find(line + "\n") != std::string::npos; };
   EXPECT_TRUE(has("# TYPE retort_train_step gauge")) << text;
   EXPECT_TRUE(has("retort_train_step{job=\"projects/p/jobs/j\",run=\"logits\"} 3")) << text;
+  EXPECT_TRUE(has("retort_train_prediction_loss{job=\"projects/p/jobs/j\",run=\"logits\"} 2.25")) << text;
   EXPECT_TRUE(has("retort_train_tokens_total{job=\"projects/p/jobs/j\",run=\"logits\"} 1280")) << text;
   EXPECT_TRUE(has("retort_train_tokens_per_second{job=\"projects/p/jobs/j\",run=\"logits\"} 320.5")) << text;
   EXPECT_TRUE(
