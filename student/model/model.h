@@ -47,7 +47,8 @@ struct BatchResult {
   double balance = 0;  // balance loss, already multiplied by alpha, summed over documents and layers
   // What the gradient is the gradient of, see AccumulateGradients.
   double loss = 0;
-  // Wall time up to the final norm. The head computes loss and gradient in one pass; it counts as backward.
+  // Wall time up to the final norm, and of modules of multi-token prediction up to theirs. The head computes
+  // loss and gradient in one pass; it counts as backward.
   double forward_seconds = 0;
   // Tokens sent to each expert, [moe_layers, experts]: add over all micro-batches of a step, then
   // UpdateExpertBias.

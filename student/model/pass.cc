@@ -145,6 +145,7 @@ void Pass::PlaceLesson(const PackedBatch& batch, Lesson* lesson) {
   for (std::int32_t t = 0; t < batch.size(); ++t) {
     if (batch.weights[t] != 0) lesson->host_rows.push_back(t);
   }
+  assert(static_cast<std::int64_t>(lesson->host_rows.size()) <= reserved_.limits.rows);
   BatchTables& tables = lesson->tables;
   tables.host = &batch;
   tables.rows = static_cast<std::int64_t>(lesson->host_rows.size());
@@ -161,6 +162,9 @@ const BatchTables& Pass::Upload(const PackedBatch& batch) {
     const std::int64_t first = batch.document_starts[d], count = batch.document_starts[d + 1] - first;
     documents_.push_back({first, count, first, count});
   }
+  [[maybe_unused]] const PassLimits& limits = reserved_.limits;
+  assert(batch.size() <= limits.positions && static_cast<int>(documents_.size()) <= limits.documents &&
+         batch.teacher_k <= limits.teacher_k);
   const BatchMemory& m = batch_memory_;
   BatchTables& tables = lesson_.tables;
   tables = {.host_documents = documents_,
@@ -179,9 +183,6 @@ const BatchTables& Pass::Upload(const PackedBatch& batch) {
     tables.teacher_logprobs = Place(batch.teacher_logprobs, m.teacher_logprobs);
     tables.teacher_tail_logprobs = Place(batch.teacher_tail_logprobs, m.teacher_tail_logprobs);
   }
-  [[maybe_unused]] const PassLimits& limits = reserved_.limits;
-  assert(tables.positions <= limits.positions && tables.rows <= limits.rows &&
-         static_cast<int>(documents_.size()) <= limits.documents && batch.teacher_k <= limits.teacher_k);
   backend_->BeginBatch(tables);
   return tables;
 }

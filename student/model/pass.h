@@ -37,7 +37,7 @@ struct PassFactors {
   double token = 0;       // 1 / valid tokens of the step
   double prediction = 0;  // the same times lambda / D, of each module of multi-token prediction
 };
-// Of a step with so many valid tokens, which every position of every loss is divided by.
+// The valid tokens are those of the whole step, which every loss is divided by.
 PassFactors FactorsOf(const ModelConfig& config, const LossOptions& options, double inverse_valid_tokens);
 
 class Pass {

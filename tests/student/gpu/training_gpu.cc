@@ -20,21 +20,28 @@ constexpr int kSteps = 10;
 // loss is a mean of differences of logits: about 4e-3, five times over.
 constexpr double kBoundFp32 = 1e-3, kBoundBf16 = 2e-2;
 
-constexpr BatchShape kShapes[] = {
-    {.tokens = 1, .document = 1, .teacher_k = 4},      // one token: most experts get none
-    {.tokens = 129, .document = 37, .teacher_k = 0},   // cross-entropy alone, odd lengths
-    {.tokens = 515, .document = 200, .teacher_k = 8},  // documents longer than an attention tile
+struct Case {
+  BatchShape shape;
+  int modules = 0;  // of multi-token prediction
+};
+constexpr Case kCases[] = {
+    {{.tokens = 1, .document = 1, .teacher_k = 4}},      // one token: most experts get none
+    {{.tokens = 129, .document = 37, .teacher_k = 0}},   // cross-entropy alone, odd lengths
+    {{.tokens = 515, .document = 200, .teacher_k = 8}},  // documents longer than an attention tile
+    {{.tokens = 129, .document = 37, .teacher_k = 4}, 2},
 };
 
 // The loss after kSteps; ends the program if the device does not open.
-double Loss(const DeviceChoice& choice, ThreadPool* pool, bool bf16, const BatchShape& shape) {
+double Loss(const DeviceChoice& choice, ThreadPool* pool, bool bf16, const Case& c) {
   std::string problem;
   const std::unique_ptr<Backend> backend = OpenDevice(choice, {.pool = pool, .bf16 = bf16}, &problem);
   if (backend == nullptr) {
     std::printf("FAILED: %s\n", problem.c_str());
     std::exit(1);
   }
-  return MeasureTrainingStep(*backend, UnitConfig(), shape, kSteps).loss;
+  ModelConfig config = UnitConfig();
+  config.prediction_layers = c.modules;
+  return MeasureTrainingStep(*backend, config, c.shape, kSteps).loss;
 }
 
 int Main() {
@@ -43,16 +50,17 @@ int Main() {
   if (!cuda.ok) return 77;
   ThreadPool pool(ThreadPool::DefaultThreads());
   int failed = 0;
-  for (const BatchShape& shape : kShapes) {
-    const double truth = Loss(ChooseDevice("cpu", ""), &pool, false, shape);
+  for (const Case& c : kCases) {
+    const double truth = Loss(ChooseDevice("cpu", ""), &pool, false, c);
     for (const bool bf16 : {false, true}) {
-      const double loss = Loss(cuda, &pool, bf16, shape), again = Loss(cuda, &pool, bf16, shape);
+      const double loss = Loss(cuda, &pool, bf16, c), again = Loss(cuda, &pool, bf16, c);
       const double error = std::fabs(loss - truth) / std::fabs(truth), bound = bf16 ? kBoundBf16 : kBoundFp32;
       const bool holds = std::isfinite(loss) && error <= bound && loss == again;
       std::printf(
-          "%s: %d steps of %lld tokens, %s: loss %.7f, on the CPU %.7f, off by %.1e of %.1e, again %.7f\n",
-          holds ? "ok" : "FAILED", kSteps, static_cast<long long>(shape.tokens), bf16 ? "bf16" : "fp32", loss,
-          truth, error, bound, again);
+          "%s: %d steps of %lld tokens, %d modules, %s: loss %.7f, on the CPU %.7f, off by %.1e of %.1e, "
+          "again %.7f\n",
+          holds ? "ok" : "FAILED", kSteps, static_cast<long long>(c.shape.tokens), c.modules,
+          bf16 ? "bf16" : "fp32", loss, truth, error, bound, again);
       failed += !holds;
     }
   }
