@@ -82,7 +82,7 @@ absl::StatusOr<SignedStatement> TakeStatement(Cursor& cursor, StatementType want
 }  // namespace
 
 bool IsEntryKind(uint8_t number) {
-  return number >= 1 && number <= 9;
+  return number >= 1 && number <= 10;
 }
 
 std::string EntryKindName(EntryKind kind) {
@@ -105,6 +105,8 @@ std::string EntryKindName(EntryKind kind) {
       return "KEY";
     case EntryKind::kErasure:
       return "ERASURE";
+    case EntryKind::kAccess:
+      return "ACCESS";
   }
   return "kind " + std::to_string(static_cast<int>(kind));
 }
@@ -121,6 +123,7 @@ const std::vector<StatementType>& StatementTypesOf(EntryKind kind) {
       {StatementType::kRelease},
       {StatementType::kKey},
       {StatementType::kErasure},
+      {StatementType::kAccess},
   };
   const auto number = static_cast<uint8_t>(kind);
   return types[IsEntryKind(number) ? number : 0];
@@ -146,6 +149,8 @@ std::string_view StatementTypeName(StatementType type) {
       return "key";
     case StatementType::kErasure:
       return "erasure";
+    case StatementType::kAccess:
+      return "access";
   }
   return "unknown";
 }
@@ -166,6 +171,7 @@ std::string_view SignerRoleOf(StatementType type) {
     case StatementType::kDataset:
     case StatementType::kKey:
     case StatementType::kErasure:
+    case StatementType::kAccess:
       return "log";
   }
   return "nobody";
@@ -214,7 +220,7 @@ absl::StatusOr<Entry> ParseEntry(std::string_view leaf) {
   if (*magic != kMagic) return absl::InvalidArgumentError("entry, byte 0: does not begin with RTE1");
   const absl::StatusOr<uint64_t> kind = cursor.TakeNumber(1, "kind");
   if (!kind.ok()) return kind.status();
-  if (!IsEntryKind(static_cast<uint8_t>(*kind))) return Wrong(4, "kind", *kind, "1 to 9");
+  if (!IsEntryKind(static_cast<uint8_t>(*kind))) return Wrong(4, "kind", *kind, "1 to 10");
   Entry entry{.kind = static_cast<EntryKind>(*kind)};
   const std::vector<StatementType>& types = StatementTypesOf(entry.kind);
   const absl::StatusOr<uint64_t> count = cursor.TakeNumber(1, "number of statements");

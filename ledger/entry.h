@@ -31,6 +31,7 @@ enum class EntryKind : uint8_t {  // same numbers as retort.ledger.v1.EntryKind
   kRelease = 7,                   // release
   kKey = 8,                       // key
   kErasure = 9,                   // erasure
+  kAccess = 10,                   // access
 };
 
 // "SAMPLE" and so on; "kind 200" for a number that is none.
@@ -44,7 +45,8 @@ const std::vector<StatementType>& StatementTypesOf(EntryKind kind);
 std::string_view StatementTypeName(StatementType type);
 
 // Role that must have signed a statement of `type`: teacher, policy, reviewer, log, trainer or jobs. A policy
-// pack may also be signed with the role jobs (KeyRegistry::Check).
+// pack may also be signed with the role jobs, an access statement also with teacher, policy and jobs
+// (KeyRegistry::Check).
 std::string_view SignerRoleOf(StatementType type);
 
 struct Entry {

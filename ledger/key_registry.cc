@@ -1,5 +1,6 @@
 #include "ledger/key_registry.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/cord.h"
@@ -11,6 +12,14 @@ namespace retort::ledger {
 namespace {
 
 constexpr char kSignaturePayload[] = "retort.dev/ledger/signature-invalid";
+
+// Roles beside SignerRoleOf(type) that may sign. The jobs service brings the packs that decisions name into
+// the log; their bytes are bound by digest. Each service tells who was let in or refused at its own door.
+std::vector<std::string> OtherSignerRolesOf(StatementType type) {
+  if (type == StatementType::kPolicyPack) return {"jobs"};
+  if (type == StatementType::kAccess) return {"jobs", "policy", "teacher"};
+  return {};
+}
 
 }  // namespace
 
@@ -59,24 +68,20 @@ absl::Status KeyRegistry::Register(uint64_t index, const KeyStatement& statement
 absl::Status KeyRegistry::Check(uint64_t index, StatementType type, const SignedStatement& statement) const {
   const std::string role(SignerRoleOf(type));
   const std::string subject(StatementTypeName(type));
-  const VerifyingKey* key = &log_key_;
-  if (role == "log") {
-    if (statement.key_id != log_key_.key_id()) {
-      return MarkSignatureInvalid(absl::InvalidArgumentError(
-          subject + " is signed by key " + HexEncode(statement.key_id) + "; wanted the log's own"));
-    }
-  } else {
-    auto grant = grants_.find({statement.key_id, role});
-    // The jobs service brings the packs that decisions name into the log; their bytes are bound by digest.
-    if (grant == grants_.end() && type == StatementType::kPolicyPack)
-      grant = grants_.find({statement.key_id, "jobs"});
-    if (grant == grants_.end() || !grant->second.HoldsAt(index)) {
-      return MarkSignatureInvalid(absl::InvalidArgumentError(subject + " is signed by key " +
-                                                             HexEncode(statement.key_id) +
-                                                             ", which is not registered with role " + role));
-    }
-    key = &keys_.at(statement.key_id);
+  const auto holds = [&](const std::string& wanted) {
+    if (wanted == "log") return statement.key_id == log_key_.key_id();
+    const auto grant = grants_.find({statement.key_id, wanted});
+    return grant != grants_.end() && grant->second.HoldsAt(index);
+  };
+  const std::vector<std::string> others = OtherSignerRolesOf(type);
+  if (!holds(role) && std::none_of(others.begin(), others.end(), holds)) {
+    std::string wanted = role == "log" && others.empty() ? "; wanted the log's own"
+                                                         : ", which is not registered with role " + role;
+    for (const std::string& other : others) wanted += " or " + other;
+    return MarkSignatureInvalid(
+        absl::InvalidArgumentError(subject + " is signed by key " + HexEncode(statement.key_id) + wanted));
   }
+  const VerifyingKey* key = statement.key_id == log_key_.key_id() ? &log_key_ : &keys_.at(statement.key_id);
   if (!VerifyStatement(*key, type, statement).ok()) {
     return MarkSignatureInvalid(absl::DataLossError(subject + " signature does not verify"));
   }

@@ -14,6 +14,7 @@
 
 #include "ledger/base64.h"
 #include "ledger/hex.h"
+#include "ledger/private_file.h"
 
 namespace retort::ledger {
 namespace {
@@ -204,14 +205,12 @@ absl::StatusOr<SigningKey> SigningKey::Load(const std::string& path) {
   std::string text(kKeyFileBytesMax, '\0');
   Wiper wiper(text);
   ssize_t length = -1;
-  absl::Status status;
-  if (fstat(file, &info) != 0 || !S_ISREG(info.st_mode)) {
-    status = absl::FailedPreconditionError("key file " + path + " is not a regular file");
-  } else if ((info.st_mode & 077) != 0) {
-    status =
-        absl::FailedPreconditionError("key file " + path + " is open to group or others; wanted mode 0600");
-  } else if (length = read(file, text.data(), text.size()); length < 0) {
-    status = absl::UnavailableError("key file " + path + ": " + std::strerror(errno));
+  absl::Status status = fstat(file, &info) == 0
+                            ? CheckPrivate(path, info)
+                            : absl::UnavailableError("key file " + path + ": " + std::strerror(errno));
+  if (status.ok()) {
+    length = read(file, text.data(), text.size());
+    if (length < 0) status = absl::UnavailableError("key file " + path + ": " + std::strerror(errno));
   }
   close(file);
   if (!status.ok()) return status;

@@ -222,6 +222,20 @@ void Fields(S& s, V& v) {
   v.Text("authority", s.authority, Form::kName);
 }
 
+template <Either<AccessStatement> S, typename V>
+void Fields(S& s, V& v) {
+  v.Text("project", s.project, Form::kName);
+  v.Text("request_id", s.request_id, Form::kUuid);
+  v.Text("identity", s.identity, Form::kText);
+  v.Text("method", s.method, Form::kName);
+  v.Text("resource", s.resource, Form::kText);
+  v.Choice("decision", s.decision, {"allow", "deny"});
+  v.Text("reason", s.reason, Form::kText);
+  v.Number("count", s.count, 1);
+  v.Text("first_time", s.first_time, Form::kTime);
+  v.Text("last_time", s.last_time, Form::kTime);
+}
+
 }  // namespace internal
 
 std::string_view PayloadType(StatementType type) {
@@ -244,6 +258,8 @@ std::string_view PayloadType(StatementType type) {
       return "application/vnd.retort.key.v1+json";
     case StatementType::kErasure:
       return "application/vnd.retort.erasure.v1+json";
+    case StatementType::kAccess:
+      return "application/vnd.retort.access.v1+json";
   }
   return "application/vnd.retort.unknown";
 }
@@ -273,6 +289,9 @@ std::string ReviewStatement::ToJson() const {
   return internal::WriteStatement(*this);
 }
 std::string ErasureStatement::ToJson() const {
+  return internal::WriteStatement(*this);
+}
+std::string AccessStatement::ToJson() const {
   return internal::WriteStatement(*this);
 }
 
@@ -312,6 +331,20 @@ absl::StatusOr<ReviewStatement> ReviewStatement::Parse(std::string_view json) {
 }
 absl::StatusOr<ErasureStatement> ErasureStatement::Parse(std::string_view json) {
   return internal::ReadStatement<ErasureStatement>(json, "erasure");
+}
+absl::StatusOr<AccessStatement> AccessStatement::Parse(std::string_view json) {
+  absl::StatusOr<AccessStatement> access = internal::ReadStatement<AccessStatement>(json, "access");
+  if (!access.ok()) return access;
+  if (access->decision == "allow" && (access->count != 1 || !access->reason.empty())) {
+    return absl::InvalidArgumentError("access.decision is allow; wanted one call and no reason");
+  }
+  if (access->decision == "deny" && access->reason.empty()) {
+    return absl::InvalidArgumentError("access.decision is deny; wanted a reason");
+  }
+  if (access->last_time < access->first_time) {
+    return absl::InvalidArgumentError("access.last_time is before access.first_time");
+  }
+  return access;
 }
 
 }  // namespace retort::ledger

@@ -33,6 +33,7 @@ enum class StatementType : uint8_t {
   kRelease = 7,     // signed by a jobs service
   kKey = 8,         // signed by the log
   kErasure = 9,     // signed by the log
+  kAccess = 10,     // signed by the service that let in or refused
 };
 
 // "application/vnd.retort.capture.v1+json" and so on.
@@ -196,6 +197,23 @@ struct ErasureStatement {
   std::string authority;  // who asked for it, or by which right
   std::string ToJson() const;
   static absl::StatusOr<ErasureStatement> Parse(std::string_view json);
+};
+
+// Somebody was let into a method of a service before it was carried out, or was refused. Refusals that are
+// alike are counted into one statement, so that a flood of them stays small.
+struct AccessStatement {
+  std::string project, request_id;
+  std::string identity;  // SPIFFE id of the caller; empty when the caller's certificate has none that counts
+  std::string method;    // /package.Service/Method, or _OTHER
+  std::string resource;  // what an allowed call named; empty for refusals
+  std::string decision;  // allow or deny
+  std::string reason;    // a value of ErrorReason for deny, empty for allow
+  int64_t count = 1;     // calls; 1 for allow
+  std::string first_time, last_time;
+  std::string ToJson() const;
+  // InvalidArgument also when an allowance has a reason or counts more than one call, a refusal has no
+  // reason, or last_time is before first_time.
+  static absl::StatusOr<AccessStatement> Parse(std::string_view json);
 };
 
 }  // namespace retort::ledger

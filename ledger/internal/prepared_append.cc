@@ -133,6 +133,12 @@ absl::Status PrepareOther(const AppendRequest& request, std::string_view project
                          {EntryKind::kSample, EntryKind::kDecision}}};
       return absl::OkStatus();
     }
+    case EntryKind::kAccess: {
+      const auto access = ParseChecked<AccessStatement>(only, project);
+      if (!access.ok()) return access.status();
+      out.request_id = access->request_id;
+      return absl::OkStatus();
+    }
     case EntryKind::kTraining: {
       const auto training = ParseChecked<TrainingStatement>(only, project);
       if (!training.ok()) return training.status();

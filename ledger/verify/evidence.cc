@@ -102,6 +102,9 @@ class PackVerifier {
       report_.checked.push_back({"policy packs", counts.packs});
       report_.checked.push_back({"samples listed by datasets, all of them allowed", counts.dataset_samples});
       report_.checked.push_back({"milestones of training runs, chained", counts.milestones});
+      if (counts.accesses > 0) {
+        report_.checked.push_back({"records of who was let in or refused", counts.accesses});
+      }
       if (counts.attempts > 0) {
         report_.checked.push_back(
             {"attempts at training runs, numbered without a gap, their costs computed again",

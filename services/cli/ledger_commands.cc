@@ -92,7 +92,8 @@ int ListEntries(const Cli& cli, const std::string& kind_name, int limit) {
     if (!retort::ledger::v1::EntryKind_Parse("ENTRY_KIND_" + upper, &kind)) {
       return cli.Fail(absl::InvalidArgumentError(
           "--kind: saw " + kind_name +
-          ", wanted sample, policy_pack, decision, review, dataset, training, release, key or erasure"));
+          ", wanted sample, policy_pack, decision, review, dataset, training, release, key, erasure "
+          "or access"));
     }
   }
   auto client = cli.Connect();
@@ -257,8 +258,9 @@ void AddLedgerCommands(CLI::App& app, Cli& cli) {
   auto kind = std::make_shared<std::string>();
   auto limit = std::make_shared<int>(50);
   CLI::App* list = ledger->add_subcommand("list", "List entries in order")->fallthrough();
-  list->add_option("--kind", *kind,
-                   "Only sample, policy_pack, decision, review, dataset, training, release, key or erasure");
+  list->add_option(
+      "--kind", *kind,
+      "Only sample, policy_pack, decision, review, dataset, training, release, key, erasure or access");
   list->add_option("--limit", *limit, "At most this many")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();

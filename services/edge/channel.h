@@ -7,6 +7,8 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "services/edge/small_file.h"
+#include "services/edge/tls_paths.h"
 
 namespace grpc {
 class Channel;
@@ -15,23 +17,15 @@ class ClientContext;
 
 namespace retort::services {
 
-// PEM files of one side of a mutual-TLS connection.
-struct TlsPaths {
-  std::string certificate;
-  std::string private_key;
-  std::string authorities;
-};
-
 // A channel to host:port. Connecting happens in the background: an unreachable server shows as Unavailable on
 // calls. Calls on methods that are reads or carry a request id may be retried by the caller on Unavailable
-// only. NotFound or FailedPrecondition when a TLS file cannot be read (which one, and why).
+// only. New certificates at the same paths are used for new connections
+// (services/identity/tls_credentials.h). NotFound, InvalidArgument or FailedPrecondition when a TLS file
+// cannot be used (which one, and why).
 absl::StatusOr<std::shared_ptr<grpc::Channel>> ConnectTo(const std::string& address, const TlsPaths& tls);
 
 // Every call has a deadline; this sets it.
 void SetDeadline(grpc::ClientContext& context, std::chrono::milliseconds from_now);
-
-// Reads a whole file of at most `bytes_max`; used for PEM files and keys.
-absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t bytes_max = 1 << 20);
 
 }  // namespace retort::services
 

@@ -31,7 +31,8 @@ using Certificate = std::unique_ptr<X509, Deleter<X509_free>>;
 using Bio = std::unique_ptr<BIO, Deleter<BIO_free_all>>;
 
 constexpr long kValidSeconds = 90L * 24 * 3600;
-constexpr const char* kFiles[] = {"ca.crt", "server.crt", "server.key", "client.crt", "client.key"};
+constexpr const char* kFiles[] = {"ca.crt",     "server.crt", "server.key", "client.crt",
+                                  "client.key", "second.crt", "second.key"};
 
 Key NewKey() {
   Key key(EVP_EC_gen("P-256"));
@@ -110,6 +111,14 @@ absl::Status WriteLeaf(const std::string& folder, const std::string& role, EVP_P
   return WriteFile(folder + "/" + role + ".crt", PemOf(leaf.get()), 0644);
 }
 
+// All leaves are made together, so one tells about the others.
+bool IsStillValid(const std::string& path) {
+  const Bio bio(BIO_new_file(path.c_str(), "r"));
+  const Certificate certificate(bio == nullptr ? nullptr
+                                               : PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
+  return certificate != nullptr && X509_cmp_current_time(X509_get0_notAfter(certificate.get())) > 0;
+}
+
 }  // namespace
 
 absl::Status EnsureDevIdentity(const std::string& folder) {
@@ -118,6 +127,7 @@ absl::Status EnsureDevIdentity(const std::string& folder) {
   if (error) return absl::FailedPreconditionError(folder + ": cannot be created: " + error.message());
   bool complete = true;
   for (const char* file : kFiles) complete = complete && std::filesystem::exists(folder + "/" + file, error);
+  complete = complete && IsStillValid(folder + "/server.crt");
   if (complete) return absl::OkStatus();
 
   const Key ca_key = NewKey();
@@ -126,7 +136,7 @@ absl::Status EnsureDevIdentity(const std::string& folder) {
   AddExtension(ca.get(), ca.get(), NID_key_usage, "critical,keyCertSign,cRLSign");
   AddExtension(ca.get(), ca.get(), NID_subject_key_identifier, "hash");
   X509_sign(ca.get(), ca_key.get(), EVP_sha256());
-  for (const char* role : {"server", "client"}) {
+  for (const char* role : {"server", "client", "second"}) {
     if (auto s = WriteLeaf(folder, role, ca_key.get(), ca.get()); !s.ok()) return s;
   }
   return WriteFile(folder + "/ca.crt", PemOf(ca.get()), 0644);

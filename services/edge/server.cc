@@ -10,6 +10,11 @@
 #include <unistd.h>
 
 #include <mutex>
+#include <set>
+#include <utility>
+
+#include "services/identity/guarded_service.h"
+#include "services/identity/tls_credentials.h"
 
 namespace retort::services {
 namespace {
@@ -44,38 +49,38 @@ void SetLimits(grpc::ServerBuilder& builder) {
   builder.SetResourceQuota(quota);
 }
 
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(const TlsPaths& tls) {
-  grpc::SslServerCredentialsOptions options(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
-  auto key = ReadSmallFile(tls.private_key);
-  if (!key.ok()) return key.status();
-  auto certificate = ReadSmallFile(tls.certificate);
-  if (!certificate.ok()) return certificate.status();
-  auto authorities = ReadSmallFile(tls.authorities);
-  if (!authorities.ok()) return authorities.status();
-  options.pem_key_cert_pairs.push_back({*key, *certificate});
-  options.pem_root_certs = *authorities;
-  return grpc::SslServerCredentials(options);
-}
-
 }  // namespace
 
-EdgeServer::EdgeServer(std::unique_ptr<grpc::Server> server, int port)
-    : server_(std::move(server)), port_(port) {}
+EdgeServer::EdgeServer(std::vector<std::unique_ptr<grpc::Service>> guarded,
+                       std::unique_ptr<grpc::Server> server, int port)
+    : guarded_(std::move(guarded)), server_(std::move(server)), port_(port) {}
 
 EdgeServer::~EdgeServer() {
   Drain(std::chrono::milliseconds(0));
 }
 
 absl::StatusOr<std::unique_ptr<EdgeServer>> EdgeServer::Start(const EdgeServerOptions& options,
-                                                              const std::vector<grpc::Service*>& services) {
+                                                              const std::vector<ServedService>& services) {
   EnablePlugins();
-  auto credentials = Credentials(options.tls);
+  if (options.access == nullptr)
+    return absl::FailedPreconditionError("no access guard: nobody could be let in");
+  std::vector<std::unique_ptr<grpc::Service>> guarded;
+  std::set<std::string> methods;
+  for (const ServedService& served : services) {
+    auto one = GuardedService::Make(served.service, served.name, options.access);
+    if (!one.ok()) return one.status();
+    methods.insert((*one)->methods().begin(), (*one)->methods().end());
+    guarded.push_back(*std::move(one));
+  }
+  auto credentials = ServerTls(options.tls, options.certificate_refresh);
   if (!credentials.ok()) return credentials.status();
+  (*credentials)
+      ->SetAuthMetadataProcessor(std::make_shared<AdmissionProcessor>(options.access, std::move(methods)));
   grpc::ServerBuilder builder;
   SetLimits(builder);
   int port = 0;
   builder.AddListeningPort(options.listen, *credentials, &port);
-  for (grpc::Service* service : services) builder.RegisterService(service);
+  for (const auto& service : guarded) builder.RegisterService(service.get());
   if (options.reflection) {
     static std::once_flag once;
     std::call_once(once, [] { grpc::reflection::InitProtoReflectionServerBuilderPlugin(); });
@@ -87,7 +92,7 @@ absl::StatusOr<std::unique_ptr<EdgeServer>> EdgeServer::Start(const EdgeServerOp
         ": the port is taken, the address is not of this machine, or the TLS files do not belong together (" +
         options.tls.certificate + ", " + options.tls.private_key + ")");
   }
-  return std::unique_ptr<EdgeServer>(new EdgeServer(std::move(server), port));
+  return std::unique_ptr<EdgeServer>(new EdgeServer(std::move(guarded), std::move(server), port));
 }
 
 void EdgeServer::SetServing(bool serving) {

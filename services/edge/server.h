@@ -18,20 +18,34 @@ class Service;
 
 namespace retort::services {
 
+class AccessGuard;
+
 struct EdgeServerOptions {
   std::string listen;  // host:port; port 0 picks a free one
   TlsPaths tls;        // client certificates are required and verified against tls.authorities
   bool reflection = false;
+  // Decides about every call before its handler runs. Not owned, outlives the server; required.
+  const AccessGuard* access = nullptr;
+  // How soon new certificates at the same paths are used.
+  std::chrono::seconds certificate_refresh{20};
+};
+
+// A service to serve: the synchronous implementation of the proto service `name`, for example
+// retort.jobs.v1.JobsService.
+struct ServedService {
+  grpc::Service* service = nullptr;
+  std::string name;
 };
 
 // A running server. Thread-safe.
 class EdgeServer {
  public:
   // Starts serving. `services` stay owned by the caller and must outlive the server. FailedPrecondition when
-  // the port is taken or the address cannot be bound, or a TLS file is unusable; the message names address or
-  // file. Health answers SERVING from the start for "" and every service; see SetServing.
+  // the port is taken or the address cannot be bound, a TLS file is unusable, or a method has no access rule;
+  // the message names address, file or method. Health answers SERVING from the start for "" and every
+  // service; see SetServing.
   static absl::StatusOr<std::unique_ptr<EdgeServer>> Start(const EdgeServerOptions& options,
-                                                           const std::vector<grpc::Service*>& services);
+                                                           const std::vector<ServedService>& services);
   ~EdgeServer();
 
   // The bound port.
@@ -44,8 +58,10 @@ class EdgeServer {
   void Drain(std::chrono::milliseconds grace);
 
  private:
-  EdgeServer(std::unique_ptr<grpc::Server> server, int port);
+  EdgeServer(std::vector<std::unique_ptr<grpc::Service>> guarded, std::unique_ptr<grpc::Server> server,
+             int port);
 
+  std::vector<std::unique_ptr<grpc::Service>> guarded_;  // what the server calls
   std::unique_ptr<grpc::Server> server_;
   int port_;
 };

@@ -69,6 +69,10 @@ absl::Status CheckTeacher(const server::v1::TeacherConfig& teacher, std::set<std
       if (chat.base_url().rfind("https://", 0) != 0 && chat.base_url().rfind("http://", 0) != 0) {
         return InvalidField(field + ".openai_chat.base_url", chat.base_url(), "http:// or https://");
       }
+      if (chat.base_url().find('@') != std::string::npos || chat.base_url().find('?') != std::string::npos) {
+        return InvalidField(field + ".openai_chat.base_url", "a user or a query",
+                            "scheme, host and path: a key belongs into api_key_file");
+      }
       if (!chat.api_key_file().empty() && !chat.api_key_env().empty()) {
         return InvalidField(field + ".openai_chat", "api_key_file and api_key_env", "at most one of them");
       }
@@ -143,6 +147,7 @@ absl::Status ValidateServerConfig(const ServerConfig& config, const std::set<std
                                      {"tls.authorities", config.tls().authorities()}}) {
     if (value.empty()) return InvalidField(field, "", "a PEM file");
   }
+  if (config.access_file().empty()) return InvalidField("access_file", "", "a YAML file of an AccessPolicy");
   struct Use {
     const char* field;
     const std::string& value;
@@ -159,10 +164,14 @@ absl::Status ValidateServerConfig(const ServerConfig& config, const std::set<std
       {"packs_dir", config.packs_dir(), policy, "policy"},
       {"peers.teacher", config.peers().teacher(), jobs && !teacher, "jobs"},
       {"peers.policy", config.peers().policy(), jobs && !policy, "jobs"},
-      {"peers.ledger", config.peers().ledger(), jobs && !ledger, "jobs"},
   };
   for (const Use& use : uses) {
     if (auto s = CheckUse(use.field, use.value, use.used, use.by); !s.ok()) return s;
+  }
+  if (ledger != config.peers().ledger().empty()) {
+    return InvalidField("peers.ledger", config.peers().ledger(),
+                        ledger ? "nothing: the role ledger is hosted here"
+                               : "host:port: every process records there who was let in and who was refused");
   }
   if (!jobs && !config.trainer_program().empty()) {
     return InvalidField("trainer_program", config.trainer_program(), "nothing: only the role jobs uses it");

@@ -33,6 +33,10 @@ ErrorReason ReasonOfCode(absl::StatusCode code) {
       return CANCELLED;
     case absl::StatusCode::kFailedPrecondition:
       return FAILED_PRECONDITION;
+    case absl::StatusCode::kPermissionDenied:
+      return PERMISSION_DENIED;
+    case absl::StatusCode::kUnauthenticated:
+      return UNAUTHENTICATED;
     default:
       return INTERNAL;
   }

@@ -10,6 +10,7 @@
 #include "ledger/statement.h"
 #include "services/edge/page_token.h"
 #include "services/edge/status.h"
+#include "services/identity/peer.h"
 #include "services/jobs/ask.h"
 #include "services/jobs/preflight.h"
 #include "services/jobs/process_launcher.h"
@@ -57,8 +58,9 @@ bool CanGoOn(const v1::JobRecord& record) {
   return reason != "POLICY_DENIED" && reason != "POLICY_REVIEW" && reason != "DATASET_EMPTY";
 }
 
-v1::JobRecord NewRecord(const v1::CreateJobRequest& request) {
+v1::JobRecord NewRecord(const v1::CreateJobRequest& request, const std::string& submitter) {
   v1::JobRecord record;
+  record.set_submitter(submitter);
   record.set_stage(v1::JobRecord::STAGE_PREFLIGHT);
   v1::Job& job = *record.mutable_job();
   job.set_uid(RandomUuid());
@@ -111,9 +113,9 @@ struct JobsService::Impl {
     return absl::OkStatus();
   }
 
-  absl::Status Create(const v1::CreateJobRequest& request, v1::Job* response) {
+  absl::Status Create(const v1::CreateJobRequest& request, const std::string& submitter, v1::Job* response) {
     if (auto valid = Validate(request); !valid.ok()) return valid;
-    v1::JobRecord record = NewRecord(request);
+    v1::JobRecord record = NewRecord(request, submitter);
     if (request.validate_only()) {
       StopSignal stop;
       const v1::Job& job = record.job();
@@ -422,9 +424,9 @@ void JobsService::Stop(std::chrono::milliseconds grace) {
   for (StopSignal* stop : impl_->asking) stop->Raise(StopSignal::Kind::kAbort);
 }
 
-grpc::Status JobsService::CreateJob(grpc::ServerContext*, const v1::CreateJobRequest* request,
+grpc::Status JobsService::CreateJob(grpc::ServerContext* context, const v1::CreateJobRequest* request,
                                     v1::Job* response) {
-  return ToGrpcStatus(impl_->Create(*request, response));
+  return ToGrpcStatus(impl_->Create(*request, services::CallerOf(*context), response));
 }
 
 grpc::Status JobsService::GetJob(grpc::ServerContext*, const v1::GetJobRequest* request, v1::Job* response) {

@@ -1,13 +1,13 @@
 #include "services/ledger/project_logs.h"
 
 #include <openssl/crypto.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <utility>
 
 #include "ledger/hex.h"
+#include "ledger/private_file.h"
 #include "services/edge/channel.h"
 #include "services/edge/resource_name.h"
 #include "services/edge/status.h"
@@ -50,6 +50,17 @@ absl::StatusOr<ledger::Log*> ProjectLogs::Get(const std::string& project_id, boo
   return Open(project_id);
 }
 
+int64_t ProjectLogs::NewestEntryTimeUs() {
+  const std::lock_guard lock(mutex_);
+  int64_t newest = 0;
+  for (const auto& [project, open] : logs_) {
+    const uint64_t size = open.log->CheckpointNote().checkpoint.size;
+    const auto entry = size == 0 ? absl::NotFoundError("") : open.log->ReadEntry(size - 1);
+    if (entry.ok()) newest = std::max(newest, entry->entry.time_us);
+  }
+  return newest;
+}
+
 absl::StatusOr<ledger::Log*> ProjectLogs::Open(const std::string& project_id) {
   const std::string origin = options_.deployment + "/" + project_id;
   auto key = options_.log_key->WithName(origin);
@@ -70,10 +81,7 @@ absl::StatusOr<ledger::Log*> ProjectLogs::Open(const std::string& project_id) {
 }
 
 absl::StatusOr<std::array<uint8_t, 32>> LoadVaultKey(const std::string& path) {
-  struct stat info {};
-  if (stat(path.c_str(), &info) == 0 && (info.st_mode & 077) != 0) {
-    return absl::FailedPreconditionError(path + ": others than its owner can read it; wanted mode 0600");
-  }
+  if (auto s = ledger::CheckPrivateFile(path); !s.ok()) return s;
   auto text = ReadSmallFile(path, 128);
   if (!text.ok()) return text.status();
   if (!text->empty() && text->back() == '\n') text->pop_back();

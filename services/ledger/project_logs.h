@@ -39,6 +39,9 @@ class ProjectLogs {
   // ResourceExhausted when the service has kProjectsMax logs, otherwise the errors of ledger::Log::Open.
   absl::StatusOr<ledger::Log*> Get(const std::string& project_id, bool create);
 
+  // When the newest entry of all open logs was accepted, in microseconds since 1970; 0 without any.
+  int64_t NewestEntryTimeUs();
+
   static constexpr size_t kProjectsMax = 1000;  // each holds open files and a thread
 
  private:

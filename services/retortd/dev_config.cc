@@ -64,6 +64,28 @@ absl::Status EnsureVaultKey(const std::string& path) {
   return written;
 }
 
+// This machine's one user may do everything but approve his own work; a second identity is there for that.
+constexpr char kAccess[] =
+    R"(# Who may do what with retortd --dev. Edit it while the server runs to try roles out.
+trust_domain: dev.retort.invalid
+grants:
+  - identity: spiffe://dev.retort.invalid/client
+    roles: [viewer, submitter, reviewer, policy_admin, auditor, operator]
+    projects: ["*"]
+  - identity: spiffe://dev.retort.invalid/second
+    roles: [viewer, submitter, reviewer, policy_admin, auditor, operator]
+    projects: ["*"]
+  - identity: spiffe://dev.retort.invalid/server
+    roles: [service_jobs, service_teacher, service_policy, service_ledger, service_trainer]
+    projects: ["*"]
+)";
+
+absl::Status EnsureAccessFile(const std::string& path) {
+  std::error_code error;
+  if (std::filesystem::exists(path, error)) return absl::OkStatus();
+  return WriteDurably(path, kAccess, O_EXCL, 0644);
+}
+
 void AddTeachers(server::v1::ServerConfig& config) {
   auto* embedded = config.add_teachers();
   embedded->set_id("embedded");
@@ -128,6 +150,8 @@ absl::StatusOr<server::v1::ServerConfig> MakeDevConfig(const DevOptions& options
     trusted->set_vkey(key->vkey());
   }
   if (auto s = EnsureVaultKey(files->vault()); !s.ok()) return s;
+  config.set_access_file(dev + "/access.yaml");
+  if (auto s = EnsureAccessFile(config.access_file()); !s.ok()) return s;
   AddTeachers(config);
   return config;
 }

@@ -17,7 +17,8 @@ struct DevOptions {
 
 // A configuration for all roles under options.data_dir:
 //
-//   dev/   ca.crt server.crt server.key client.crt client.key   made once; `endpoint` is written when serving
+//   dev/   ca.crt, and server, client and second, each .crt and .key   made anew when missing or ended
+//          access.yaml   made once: the two clients may do everything; `endpoint` is written when serving
 //   keys/  log.key teacher.key policy.key jobs.key trainer.key vault.key   made once, mode 0600
 //
 // and two teachers: `embedded` (the GGUF file of the set-up) and `openai` (its key from OPENAI_API_KEY).

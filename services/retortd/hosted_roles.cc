@@ -4,14 +4,20 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdio>
 #include <utility>
 
 #include "ledger/hex.h"
 #include "policy/pack.h"
 #include "services/edge/channel.h"
 #include "services/edge/page_token.h"
+#include "services/edge/server.h"
+#include "services/identity/access_guard.h"
+#include "services/identity/clock_check.h"
+#include "services/identity/remote_access_sink.h"
 #include "services/jobs/jobs_service.h"
 #include "services/ledger/ledger_service.h"
+#include "services/ledger/log_access_sink.h"
 #include "services/ledger/trusted_keys.h"
 #include "services/policy/policy_service.h"
 #include "services/retortd/training_launcher.h"
@@ -58,7 +64,11 @@ absl::Status FillTokenizer(jobs::TrainerProgram& trainer) {
   return absl::OkStatus();
 }
 
-TlsPaths ClientTls(const ServerConfig& config) {
+void Say(const std::string& line) {
+  std::fprintf(stderr, "retortd: %s\n", line.c_str());
+}
+
+TlsPaths TlsOf(const ServerConfig& config) {
   return {config.tls().certificate(), config.tls().private_key(), config.tls().authorities()};
 }
 
@@ -74,7 +84,14 @@ struct HostedRoles::Impl {
   std::unique_ptr<TeacherServiceImpl> teacher;
   std::unique_ptr<PolicyServiceImpl> policy;
   std::unique_ptr<jobs::JobsService> jobs;
+  // Who may call all these, and the record of it, which goes into the logs.
+  std::unique_ptr<ledger::SigningKey> access_key;
+  std::unique_ptr<AccessSink> sink;
+  std::unique_ptr<AccessFile> access_file;
+  std::unique_ptr<AccessAudit> audit;
+  std::unique_ptr<AccessGuard> guard;
 
+  absl::Status OpenAccess(const ServerConfig& config, const std::set<std::string>& roles);
   absl::Status OpenLedger(const ServerConfig& config);
   absl::Status OpenTeacher(const ServerConfig& config);
   absl::Status OpenPolicy(const ServerConfig& config);
@@ -102,6 +119,11 @@ absl::Status HostedRoles::Impl::OpenLedger(const ServerConfig& config) {
   }
   logs = std::make_unique<ProjectLogs>(std::move(options));
   if (auto s = logs->OpenAll(); !s.ok()) return s;
+  const auto newest =
+      std::chrono::system_clock::time_point(std::chrono::microseconds(logs->NewestEntryTimeUs()));
+  if (auto s = CheckClock(std::chrono::system_clock::now(), newest, "the newest entry of the ledger");
+      !s.ok())
+    return s;
   ledger = std::make_unique<LedgerServiceImpl>(logs.get(), PageTokens::WithRandomKey());
   return absl::OkStatus();
 }
@@ -130,7 +152,7 @@ absl::Status HostedRoles::Impl::OpenJobs(const ServerConfig& config, const std::
   auto key = ledger::SigningKey::Load(config.keys().jobs());
   if (!key.ok()) return key.status();
   jobs_key = std::make_unique<ledger::SigningKey>(*std::move(key));
-  const TlsPaths tls = ClientTls(config);
+  const TlsPaths tls = TlsOf(config);
   const auto address = [&](const char* role, const std::string& peer) {
     return roles.count(role) ? config.listen() : peer;
   };
@@ -169,6 +191,28 @@ absl::Status HostedRoles::Impl::OpenJobs(const ServerConfig& config, const std::
   return absl::OkStatus();
 }
 
+absl::Status HostedRoles::Impl::OpenAccess(const ServerConfig& config, const std::set<std::string>& roles) {
+  auto file = AccessFile::Open({.path = config.access_file(), .say = Say});
+  if (!file.ok()) return file.status();
+  access_file = *std::move(file);
+  if (roles.count("ledger")) {
+    sink = std::make_unique<LogAccessSink>(logs.get(), log_key.get());
+  } else {
+    const auto& keys = config.keys();
+    auto key = ledger::SigningKey::Load(roles.count("jobs")     ? keys.jobs()
+                                        : roles.count("policy") ? keys.policy()
+                                                                : keys.teacher());
+    if (!key.ok()) return key.status();
+    access_key = std::make_unique<ledger::SigningKey>(*std::move(key));
+    auto channel = ConnectTo(config.peers().ledger(), TlsOf(config));
+    if (!channel.ok()) return channel.status();
+    sink = std::make_unique<RemoteAccessSink>(ledger::v1::LedgerService::NewStub(*channel), access_key.get());
+  }
+  audit = std::make_unique<AccessAudit>(AccessAuditOptions{.sink = sink.get(), .say = Say});
+  guard = std::make_unique<AccessGuard>(access_file.get(), audit.get());
+  return absl::OkStatus();
+}
+
 HostedRoles::HostedRoles(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 HostedRoles::~HostedRoles() = default;
 
@@ -178,6 +222,7 @@ absl::StatusOr<std::unique_ptr<HostedRoles>> HostedRoles::Open(const ServerConfi
   if (roles.count("ledger")) {
     if (auto s = impl->OpenLedger(config); !s.ok()) return Led("ledger", s);
   }
+  if (auto s = impl->OpenAccess(config, roles); !s.ok()) return s;
   if (roles.count("teacher")) {
     if (auto s = impl->OpenTeacher(config); !s.ok()) return Led("teacher", s);
   }
@@ -190,14 +235,20 @@ absl::StatusOr<std::unique_ptr<HostedRoles>> HostedRoles::Open(const ServerConfi
   return std::unique_ptr<HostedRoles>(new HostedRoles(std::move(impl)));
 }
 
-std::vector<grpc::Service*> HostedRoles::services() const {
-  std::vector<grpc::Service*> services;
-  for (grpc::Service* service :
-       {static_cast<grpc::Service*>(impl_->ledger.get()), static_cast<grpc::Service*>(impl_->teacher.get()),
-        static_cast<grpc::Service*>(impl_->policy.get()), static_cast<grpc::Service*>(impl_->jobs.get())}) {
-    if (service != nullptr) services.push_back(service);
-  }
+std::vector<ServedService> HostedRoles::services() const {
+  std::vector<ServedService> services;
+  if (impl_->ledger)
+    services.push_back({impl_->ledger.get(), ledger::v1::LedgerService::service_full_name()});
+  if (impl_->teacher)
+    services.push_back({impl_->teacher.get(), teacher::v1::TeacherService::service_full_name()});
+  if (impl_->policy)
+    services.push_back({impl_->policy.get(), policy::v1::PolicyService::service_full_name()});
+  if (impl_->jobs) services.push_back({impl_->jobs.get(), jobs::v1::JobsService::service_full_name()});
   return services;
+}
+
+const AccessGuard* HostedRoles::access() const {
+  return impl_->guard.get();
 }
 
 absl::Status HostedRoles::Start() {

@@ -12,11 +12,10 @@
 #include "absl/status/statusor.h"
 #include "retort/server/v1/server_config.pb.h"
 
-namespace grpc {
-class Service;
-}
-
 namespace retort::services {
+
+class AccessGuard;
+struct ServedService;
 
 class HostedRoles {
  public:
@@ -27,8 +26,9 @@ class HostedRoles {
                                                            const std::set<std::string>& roles);
   ~HostedRoles();
 
-  // The gRPC services to register; owned by this object.
-  std::vector<grpc::Service*> services() const;
+  // The services to serve, and who may call them; owned by this object, which outlives the server.
+  std::vector<ServedService> services() const;
+  const AccessGuard* access() const;
 
   // Called once the server answers: goes on with the jobs that have not ended. The status of
   // jobs::JobsService::Start.

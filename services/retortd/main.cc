@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstdio>
 #include <set>
 #include <string>
@@ -12,6 +13,10 @@
 #include "google/protobuf/text_format.h"
 #include "services/edge/server.h"
 #include "services/edge/server_config.h"
+#include "services/identity/certificate.h"
+#include "services/identity/clock_check.h"
+#include "services/identity/periodic.h"
+#include "services/identity/private_process.h"
 #include "services/retortd/backup_commands.h"
 #include "services/retortd/dev_config.h"
 #include "services/retortd/hosted_roles.h"
@@ -21,6 +26,7 @@ namespace {
 using retort::server::v1::ServerConfig;
 
 constexpr auto kDrainGrace = std::chrono::seconds(10);
+constexpr auto kExpiryCheck = std::chrono::hours(1);
 
 struct Flags {
   bool dev = false;
@@ -76,15 +82,33 @@ int StopSignals() {
   return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
+// Rotation replaces the file, so it is read anew each time.
+void WarnOfExpiry(const std::string& certificate) {
+  const auto facts = retort::services::ReadCertificate(certificate);
+  const std::string warning =
+      facts.ok() ? retort::services::ExpiryWarning(certificate, *facts, std::chrono::system_clock::now())
+                 : std::string(facts.status().message());
+  if (!warning.empty()) std::fprintf(stderr, "retortd: warning: %s\n", warning.c_str());
+}
+
 absl::Status Serve(const Flags& flags, const ServerConfig& config, const std::set<std::string>& roles) {
+  using retort::services::BuildDay, retort::services::CheckClock;
+  if (auto s = CheckClock(std::chrono::system_clock::now(), BuildDay(), "the day this program was built");
+      !s.ok()) {
+    return s;
+  }
   const int signals = StopSignals();
   if (signals < 0) return absl::InternalError("no descriptor for signals");
   auto hosted = retort::services::HostedRoles::Open(config, roles);
   if (!hosted.ok()) return hosted.status();
+  const std::string certificate = config.tls().certificate();
+  WarnOfExpiry(certificate);
+  const retort::services::Periodic expiry(kExpiryCheck, [certificate] { WarnOfExpiry(certificate); });
   auto server = retort::services::EdgeServer::Start(
       {.listen = config.listen(),
-       .tls = {config.tls().certificate(), config.tls().private_key(), config.tls().authorities()},
-       .reflection = config.reflection()},
+       .tls = {certificate, config.tls().private_key(), config.tls().authorities()},
+       .reflection = config.reflection(),
+       .access = (*hosted)->access()},
       (*hosted)->services());
   if (!server.ok()) return server.status();
   if (auto s = (*hosted)->Start(); !s.ok()) return s;
@@ -114,6 +138,10 @@ absl::Status Serve(const Flags& flags, const ServerConfig& config, const std::se
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (auto s = retort::services::KeepMemoryPrivate(); !s.ok()) {
+    std::fprintf(stderr, "retortd: %s\n", std::string(s.message()).c_str());
+    return 1;
+  }
   Flags flags;
   flags.roles = "jobs,teacher,policy,ledger";
   CLI::App app(

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "services/edge/channel.h"
+#include "services/identity/private_process.h"
 #include "services/train/account.h"
 #include "services/train/device.h"
 #include "services/train/follow.h"
@@ -253,6 +254,10 @@ absl::Status Main(const Flags& flags, const student::RankEnvironment& environmen
 
 int main(int argc, char** argv) {
   using namespace retort::train;  // the program is this namespace
+  if (const absl::Status status = retort::services::KeepMemoryPrivate(); !status.ok()) {
+    std::cerr << "retort-train: " << status << std::endl;
+    return kExitError;
+  }
   CLI::App app("One training run of Retort: reads a dataset from the ledger, trains a student, attests it.",
                "retort-train");
   Flags flags;

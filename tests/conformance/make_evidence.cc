@@ -60,6 +60,8 @@ class Run {
     const TrainingStatement finish = MakeTraining(dataset, "finish", 2, checkpoint.checkpoint_digest);
     const uint64_t finished = Append(SignTraining(keys_, finish));
     Append(SignTraining(keys_, MakeUsage(dataset, 1)));
+    Append(SignAccess(keys_.jobs, MakeAccess("allow", 1)));
+    Append(SignAccess(keys_.log, MakeAccess("deny", 1000)));
     const uint64_t release = Append(
         SignRelease(keys_, {.project = kProject,
                             .request_id = UuidOf("release"),

@@ -225,6 +225,9 @@ STATEMENTS = {
         "role": choice("log", "teacher", "policy", "jobs", "trainer", "reviewer"), "vkey": name,
         "action": choice("add", "retire")}),
     9: ("erasure", {"log"}, {"sample_entry": integer(), "sample_leaf_hash": digest, "reason": name, "authority": name}),
+    10: ("access", {"log", "jobs", "policy", "teacher"}, {
+        "identity": text, "method": name, "resource": text, "decision": choice("allow", "deny"), "reason": text,
+        "count": integer(1), "first_time": time, "last_time": time}),
 }
 TRAINING = {"job": name, "job_uid": name, "run": choice("logits", "text_only"), "dataset_entry": integer(),
             "manifest_sha256": digest}
@@ -265,7 +268,7 @@ def check_usage(usage):
 
 # kind: (name, numbers of its statements)
 KINDS = {1: ("SAMPLE", (1, 2)), 2: ("POLICY_PACK", (3,)), 3: ("DECISION", (2,)), 4: ("REVIEW", (4,)), 5: ("DATASET", (5,)),
-         6: ("TRAINING", (6,)), 7: ("RELEASE", (7,)), 8: ("KEY", (8,)), 9: ("ERASURE", (9,))}
+         6: ("TRAINING", (6,)), 7: ("RELEASE", (7,)), 8: ("KEY", (8,)), 9: ("ERASURE", (9,)), 10: ("ACCESS", (10,))}
 
 
 class Reader:
@@ -541,6 +544,14 @@ class Pack:
         check(self.hashes[erased].hex() == statements[0]["sample_leaf_hash"], "erasure: names another leaf hash")
         check(erased not in self.erased, "erasure: names a sample that was erased before")
         self.erased.add(erased)
+
+    def on_access(self, index, statements, signed):
+        access = statements[0]
+        check(access["first_time"] <= access["last_time"], "access: its last time is before its first")
+        if access["decision"] == "allow":
+            check((access["count"], access["reason"]) == (1, ""), "access: an allowance with a count or a reason")
+        else:
+            check(access["reason"] != "", "access: a refusal without a reason")
 
     def files(self):
         manifest = parse_canonical(self.read("manifest.json"))

@@ -88,6 +88,9 @@ class Cluster:
         config.tls.CopyFrom(self.base.tls)
         config.listen = f"127.0.0.1:{self.ports[role]}"
         config.data_dir = str(self.work / "data")  # every role keeps to its own folder of it
+        config.access_file = self.base.access_file
+        if role != "ledger":
+            config.peers.ledger = f"127.0.0.1:{self.ports['ledger']}"
         if role == "ledger":
             config.keys.log, config.keys.vault = self.base.keys.log, self.base.keys.vault
             config.trusted_keys.extend(self.base.trusted_keys)
@@ -98,7 +101,7 @@ class Cluster:
             config.teachers.extend(self.base.teachers)
         else:
             config.keys.jobs, config.keys.trainer = self.base.keys.jobs, self.base.keys.trainer
-            for peer in ("teacher", "policy", "ledger"):
+            for peer in ("teacher", "policy"):
                 setattr(config.peers, peer, f"127.0.0.1:{self.ports[peer]}")
         return config
 

@@ -71,6 +71,7 @@ void Try(uint8_t parser, std::string_view text) {
     case 16:
       return TryStatement<KeyStatement>(text);
     default:
+      TryStatement<AccessStatement>(text);
       TryStatement<ReviewStatement>(text);
       return TryStatement<ErasureStatement>(text);
   }

@@ -240,6 +240,26 @@ AppendRequest SignRelease(const TestKeys& keys, const ReleaseStatement& statemen
   return request;
 }
 
+AccessStatement MakeAccess(const std::string& decision, int64_t count) {
+  const bool allowed = decision == "allow";
+  return {.project = kProject,
+          .request_id = UuidOf("access " + decision + std::to_string(count)),
+          .identity = "spiffe://retort.example/people/anna",
+          .method = "/retort.jobs.v1.JobsService/CancelJob",
+          .resource = allowed ? kJob : "",
+          .decision = decision,
+          .reason = allowed ? "" : "PERMISSION_DENIED",
+          .count = count,
+          .first_time = "2026-01-02T03:04:05.000006Z",
+          .last_time = "2026-01-02T03:04:05.000006Z"};
+}
+
+AppendRequest SignAccess(const SigningKey& key, const AccessStatement& statement) {
+  AppendRequest request{.kind = EntryKind::kAccess};
+  request.statements = {SignStatement(key, StatementType::kAccess, statement.ToJson())};
+  return request;
+}
+
 void WriteEvidence(const Log& log, const std::string& folder) {
   const SignedCheckpoint checkpoint = log.CheckpointNote();
   WriteWholeFile(folder + "/checkpoint", checkpoint.note);

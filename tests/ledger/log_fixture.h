@@ -69,6 +69,9 @@ TrainingStatement MakeTraining(uint64_t dataset_entry, const std::string& phase,
 TrainingStatement MakeUsage(uint64_t dataset_entry, int64_t attempt);
 AppendRequest SignTraining(const TestKeys& keys, const TrainingStatement& statement);
 AppendRequest SignRelease(const TestKeys& keys, const ReleaseStatement& statement);
+// `count` calls of one method, let in or refused; each number has its own request id.
+AccessStatement MakeAccess(const std::string& decision, int64_t count);
+AppendRequest SignAccess(const SigningKey& key, const AccessStatement& statement);
 
 inline constexpr char kTrainingManifest[] = "{\"steps\":2}";
 

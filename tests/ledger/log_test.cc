@@ -177,6 +177,22 @@ TEST_F(LogTest, OnlyTheLogMakesKeysDatasetsAndErasures) {
   }
 }
 
+TEST_F(LogTest, ServicesTellWhoWasLetIn) {
+  int64_t count = 0;
+  for (const SigningKey* key : {&keys_.log, &keys_.jobs, &keys_.policy, &keys_.teacher}) {
+    MustAppend(SignAccess(*key, MakeAccess("deny", ++count)));
+  }
+  for (const SigningKey* key : {&keys_.trainer, &keys_.reviewer}) {
+    const absl::Status status = AppendStatus(SignAccess(*key, MakeAccess("deny", ++count)));
+    EXPECT_TRUE(IsSignatureInvalid(status)) << status;
+    EXPECT_NE(status.message().find("role log or jobs or policy or teacher"), std::string_view::npos)
+        << status;
+  }
+  AccessStatement other = MakeAccess("allow", 1);
+  other.project = "projects/other";
+  EXPECT_EQ(AppendStatus(SignAccess(keys_.jobs, other)).code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(LogTest, AttachmentsMustBeNamedAndPresent) {
   AppendRequest unnamed = MakePolicyPack(keys_, "pack: 1");
   unnamed.attachments.push_back("something else");

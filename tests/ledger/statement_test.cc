@@ -56,6 +56,25 @@ TEST(StatementTest, EveryTypeRoundTrips) {
                                    {}});
   ExpectRoundTrip(KeyStatement{kProject, id, "teacher", "vkey", "add"});
   ExpectRoundTrip(ErasureStatement{kProject, id, 3, digest, "asked", "law"});
+  ExpectRoundTrip(MakeAccess("deny", 41));
+}
+
+TEST(StatementTest, AccessIsOneAllowanceOrRefusalsWithAReason) {
+  const auto parse = [](AccessStatement access) { return AccessStatement::Parse(access.ToJson()).status(); };
+  EXPECT_TRUE(parse(MakeAccess("allow", 1)).ok());
+  EXPECT_TRUE(parse(MakeAccess("deny", 1)).ok());
+  EXPECT_EQ(parse(MakeAccess("allow", 2)).message(),
+            "access.decision is allow; wanted one call and no reason");
+  EXPECT_EQ(parse(MakeAccess("deny", 0)).message(), "access.count is 0; wanted at least 1");
+  AccessStatement wrong = MakeAccess("allow", 1);
+  wrong.reason = "PERMISSION_DENIED";
+  EXPECT_EQ(parse(wrong).code(), absl::StatusCode::kInvalidArgument);
+  wrong = MakeAccess("deny", 1);
+  wrong.reason.clear();
+  EXPECT_EQ(parse(wrong).message(), "access.decision is deny; wanted a reason");
+  wrong = MakeAccess("deny", 1);
+  wrong.last_time = "2026-01-02T03:04:05.000005Z";
+  EXPECT_EQ(parse(wrong).message(), "access.last_time is before access.first_time");
 }
 
 TEST(StatementTest, RefusesUnknownMissingAndMistypedMembers) {
@@ -123,8 +142,8 @@ TEST(StatementTest, MessagesAreBounded) {
 
 TEST(StatementTest, PayloadTypesDiffer) {
   std::set<std::string_view> types;
-  for (int i = 1; i <= 9; ++i) types.insert(PayloadType(static_cast<StatementType>(i)));
-  EXPECT_EQ(types.size(), 9u);
+  for (int i = 1; i <= 10; ++i) types.insert(PayloadType(static_cast<StatementType>(i)));
+  EXPECT_EQ(types.size(), 10u);
 }
 
 TEST(DatasetManifestTest, RoundTripAndRules) {

@@ -66,6 +66,9 @@ void EntryAuditor::Take(uint64_t index, std::string_view leaf, const Digest& lea
     case EntryKind::kErasure:
       status = TakeErasure(index, *entry);
       break;
+    case EntryKind::kAccess:
+      status = TakeAccess(index, *entry);
+      break;
   }
   findings_.Check(where, status);
 }
@@ -294,6 +297,13 @@ absl::Status EntryAuditor::TakeErasure(uint64_t index, const Entry& entry) {
   if (sample->second.erased) return Wrong("erases a sample that was erased before");
   sample->second.erased = true;
   return absl::OkStatus();
+}
+
+absl::Status EntryAuditor::TakeAccess(uint64_t index, const Entry& entry) {
+  const absl::StatusOr<AccessStatement> access = AccessStatement::Parse(entry.statements[0].statement);
+  if (!access.ok()) return access.status();
+  ++counts_.accesses;
+  return CheckCommon(index, access->project, access->request_id);
 }
 
 }  // namespace retort::ledger::internal

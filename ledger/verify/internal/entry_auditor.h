@@ -30,7 +30,8 @@ using AttachmentSource = std::function<std::optional<std::string>(const std::str
 class EntryAuditor {
  public:
   struct Counts {
-    uint64_t signatures = 0, decisions = 0, dataset_samples = 0, milestones = 0, attempts = 0, packs = 0;
+    uint64_t signatures = 0, decisions = 0, dataset_samples = 0, milestones = 0, attempts = 0, packs = 0,
+             accesses = 0;
   };
 
   EntryAuditor(VerifyingKey log_key, AttachmentSource attachments, const EvidenceVisitor& visitor,
@@ -75,6 +76,7 @@ class EntryAuditor {
   absl::Status TakeRelease(uint64_t index, const Entry& entry);
   absl::Status TakeKey(uint64_t index, const Entry& entry);
   absl::Status TakeErasure(uint64_t index, const Entry& entry);
+  absl::Status TakeAccess(uint64_t index, const Entry& entry);
 
   KeyRegistry keys_;
   const AttachmentSource attachments_;

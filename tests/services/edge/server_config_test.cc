@@ -20,6 +20,8 @@ tls:
 packs_dir: /etc/retort/packs
 keys:
   policy: policy.key
+peers: {ledger: "l:1"}
+access_file: access.yaml
 )";
 
 absl::Status Load(const std::string& yaml, const std::set<std::string>& roles) {
@@ -39,6 +41,39 @@ TEST(ServerConfigTest, NamesWhatIsMissing) {
   EXPECT_NE(status.message().find("retortd.yaml"), std::string::npos) << status;
 }
 
+TEST(ServerConfigTest, EveryProcessNamesItsAccessFileAndTheLedger) {
+  for (const auto& [line, field] :
+       {std::pair<std::string, std::string>{"access_file: access.yaml\n", "access_file"},
+        {"peers: {ledger: \"l:1\"}\n", "peers.ledger"}}) {
+    std::string yaml = kPolicyOnly;
+    yaml.erase(yaml.find(line), line.size());
+    const absl::Status status = Load(yaml, {"policy"});
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_NE(status.message().find(field + ": saw ''"), std::string::npos) << status;
+  }
+}
+
+TEST(ServerConfigTest, AnAddressHoldsNoSecret) {
+  const std::string base = R"(deployment: retort.example
+listen: 127.0.0.1:7443
+data_dir: d
+tls: {certificate: a, private_key: b, authorities: c}
+keys: {teacher: t}
+peers: {ledger: "l:1"}
+access_file: a
+teachers: [{id: t, provider: openai, channel: first_party_api, model: m, openai_chat: {base_url: "URL"}}]
+)";
+  for (const std::string url :
+       {"https://anna:hunter2@api.example/v1", "https://api.example/v1?key=hunter2"}) {
+    std::string yaml = base;
+    yaml.replace(yaml.find("URL"), 3, url);
+    const absl::Status status = Load(yaml, {"teacher"});
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_NE(status.message().find("api_key_file"), std::string::npos) << status;
+    EXPECT_EQ(status.message().find("hunter2"), std::string::npos) << status;
+  }
+}
+
 TEST(ServerConfigTest, RefusesASettingThatNothingUses) {
   const absl::Status status = Load(std::string(kPolicyOnly) + "trainer_program: /usr/bin/true\n", {"policy"});
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
@@ -52,6 +87,7 @@ data_dir: d
 tls: {certificate: a, private_key: b, authorities: c}
 keys: {jobs: j, trainer: t}
 peers: {teacher: "t:1", policy: "p:1", ledger: "l:1"}
+access_file: a
 )";
   EXPECT_EQ(Load(base + "metrics_dir: /m\ntraining_costs: {currency: EUR, price_device_hour: \"2.50\"}\n",
                  {"jobs"}),
@@ -77,7 +113,7 @@ peers: {teacher: "t:1", policy: "p:1", ledger: "l:1"}
 TEST(ServerConfigTest, RefusesUnknownKeysWithTheirLine) {
   const absl::Status status = Load(std::string(kPolicyOnly) + "pakcs_dir: x\n", {"policy"});
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_NE(status.message().find(":11:"), std::string::npos) << status;
+  EXPECT_NE(status.message().find(":13:"), std::string::npos) << status;
 }
 
 TEST(ServerConfigTest, ChecksTeachers) {

@@ -7,6 +7,7 @@
 
 #include "retort/policy/v1/policy.grpc.pb.h"
 #include "services/edge/dev_identity.h"
+#include "tests/services/identity/test_access.h"
 
 namespace retort::services {
 namespace {
@@ -20,11 +21,14 @@ class EchoService final : public policy::v1::PolicyService::Service {
   }
 };
 
+constexpr char kService[] = "retort.policy.v1.PolicyService";
+
 class ServerTest : public testing::Test {
  protected:
   void SetUp() override {
     folder_ = testing::TempDir() + "/edge_server_test." + std::to_string(getpid());
     ASSERT_EQ(EnsureDevIdentity(folder_), absl::OkStatus());
+    access_ = std::make_unique<TestAccess>(folder_, kDevAccess);
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
@@ -32,8 +36,9 @@ class ServerTest : public testing::Test {
     return {folder_ + "/" + role + ".crt", folder_ + "/" + role + ".key", folder_ + "/ca.crt"};
   }
   std::unique_ptr<EdgeServer> Serve(std::string listen = "127.0.0.1:0") {
-    auto server = EdgeServer::Start({.listen = std::move(listen), .tls = Paths("server"), .reflection = true},
-                                    {&service_});
+    auto server = EdgeServer::Start(
+        {.listen = std::move(listen), .tls = Paths("server"), .reflection = true, .access = access_->guard()},
+        {{&service_, kService}});
     EXPECT_TRUE(server.ok()) << server.status();
     return *std::move(server);
   }
@@ -54,6 +59,7 @@ class ServerTest : public testing::Test {
   }
 
   std::string folder_;
+  std::unique_ptr<TestAccess> access_;
   EchoService service_;
 };
 
@@ -75,7 +81,8 @@ TEST_F(ServerTest, RefusesATakenPort) {
   const auto server = Serve();
   const std::string listen = "127.0.0.1:" + std::to_string(server->port());
   EchoService another;
-  const auto second = EdgeServer::Start({.listen = listen, .tls = Paths("server")}, {&another});
+  const auto second = EdgeServer::Start(
+      {.listen = listen, .tls = Paths("server"), .access = access_->guard()}, {{&another, kService}});
   EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_NE(second.status().message().find(listen), std::string::npos) << second.status();
 }
@@ -83,9 +90,41 @@ TEST_F(ServerTest, RefusesATakenPort) {
 TEST_F(ServerTest, NamesTheFileThatIsMissing) {
   TlsPaths tls = Paths("server");
   tls.certificate = folder_ + "/absent.crt";
-  const auto server = EdgeServer::Start({.listen = "127.0.0.1:0", .tls = tls}, {&service_});
+  const auto server = EdgeServer::Start({.listen = "127.0.0.1:0", .tls = tls, .access = access_->guard()},
+                                        {{&service_, kService}});
   EXPECT_EQ(server.status().code(), absl::StatusCode::kNotFound);
   EXPECT_NE(server.status().message().find("absent.crt"), std::string::npos);
+}
+
+TEST_F(ServerTest, WithoutAGuardNothingIsServed) {
+  const auto server =
+      EdgeServer::Start({.listen = "127.0.0.1:0", .tls = Paths("server")}, {{&service_, kService}});
+  EXPECT_EQ(server.status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(ServerTest, NewCertificatesAreServedWithoutARestart) {
+  const std::string first = folder_ + "/first", second = folder_ + "/second", current = folder_ + "/current";
+  ASSERT_EQ(EnsureDevIdentity(first), absl::OkStatus());
+  ASSERT_EQ(EnsureDevIdentity(second), absl::OkStatus());
+  std::filesystem::create_directory_symlink(first, current);
+  const auto in = [](const std::string& folder, const std::string& name) {
+    return TlsPaths{folder + "/" + name + ".crt", folder + "/" + name + ".key", folder + "/ca.crt"};
+  };
+  const auto server = EdgeServer::Start({.listen = "127.0.0.1:0",
+                                         .tls = in(current, "server"),
+                                         .access = access_->guard(),
+                                         .certificate_refresh = std::chrono::seconds(1)},
+                                        {{&service_, kService}});
+  ASSERT_TRUE(server.ok()) << server.status();
+  EXPECT_TRUE(Call(**server, in(first, "client")).ok());
+  EXPECT_EQ(Call(**server, in(second, "client")).error_code(), grpc::StatusCode::UNAVAILABLE);
+  std::filesystem::create_directory_symlink(second, current + ".new");
+  std::filesystem::rename(current + ".new", current);  // one step: never a certificate without its key
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (!Call(**server, in(second, "client")).ok() && std::chrono::steady_clock::now() < end) {
+  }
+  EXPECT_TRUE(Call(**server, in(second, "client")).ok());
+  EXPECT_EQ(Call(**server, in(first, "client")).error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
 TEST_F(ServerTest, IdentityIsKeptAndPrivate) {

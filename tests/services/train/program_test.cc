@@ -8,6 +8,7 @@
 #include "services/edge/server.h"
 #include "services/jobs/launcher.h"
 #include "student/formats/gguf.h"
+#include "tests/services/identity/test_access.h"
 #include "tests/services/train/run_fixture.h"
 #include "tests/student/formats/gguf_bytes.h"
 
@@ -25,8 +26,10 @@ class ProgramTest : public RunFixture {
     RunFixture::SetUp();
     ASSERT_TRUE(services::EnsureDevIdentity(folder_ + "/tls").ok());
     StopServer();
-    auto server =
-        services::EdgeServer::Start({.listen = "127.0.0.1:0", .tls = Tls("server")}, {service_.get()});
+    access_ = std::make_unique<services::TestAccess>(folder_, services::kDevAccess);
+    auto server = services::EdgeServer::Start(
+        {.listen = "127.0.0.1:0", .tls = Tls("server"), .access = access_->guard()},
+        {{service_.get(), "retort.ledger.v1.LedgerService"}});
     ASSERT_TRUE(server.ok()) << server.status();
     tls_server_ = *std::move(server);
     auto channel = services::ConnectTo(Host(), Tls("client"));
@@ -132,6 +135,7 @@ class ProgramTest : public RunFixture {
     return {std::istreambuf_iterator<char>(in), {}};
   }
 
+  std::unique_ptr<services::TestAccess> access_;
   std::unique_ptr<services::EdgeServer> tls_server_;
 };
 
