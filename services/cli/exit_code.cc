@@ -55,6 +55,8 @@ std::string WhatToDo(const absl::Status& status) {
       return "Use a new request id for a new request.";
     case JOB_STATE:
       return "`retort job get` shows the state.";
+    case SEPARATION_OF_DUTIES:
+      return "Another person must do this: what one identity began, another approves.";
     default:
       break;
   }
@@ -66,8 +68,9 @@ std::string WhatToDo(const absl::Status& status) {
     case absl::StatusCode::kDeadlineExceeded:
       return "Try again, or give --timeout a larger number of seconds.";
     case absl::StatusCode::kUnauthenticated:
+      return "Use a client certificate that names one SPIFFE id of this deployment: --tls-cert, --tls-key, --tls-ca.";
     case absl::StatusCode::kPermissionDenied:
-      return "Use a client certificate that the server's authority issued: --tls-cert, --tls-key, --tls-ca.";
+      return "An operator grants roles in the server's access file. The answer is the same for what does not exist.";
     default:
       return "";
   }

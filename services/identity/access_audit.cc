@@ -129,12 +129,12 @@ steady_clock::time_point AccessAudit::WriteDue(std::unique_lock<std::mutex>& loc
     ++at;
   }
   lock.unlock();
+  absl::Status failed;  // the first failure ends the round: each further try could wait for its deadline
   for (auto& [kind, count] : due) {
-    absl::StatusOr<bool> has_log =
-        kind.project.empty() ? absl::StatusOr<bool>(false) : options_.sink->HasLog(kind.project);
-    const bool moves = has_log.ok() && !*has_log && !kind.project.empty();
-    absl::Status status = has_log.status();
-    if (moves && !all) {
+    absl::StatusOr<bool> has_log = false;
+    if (failed.ok() && !kind.project.empty()) has_log = options_.sink->HasLog(kind.project);
+    if (failed.ok()) failed = has_log.status();
+    if (failed.ok() && !*has_log && !kind.project.empty() && !all) {
       // Projects that do not exist are one kind, whatever they were called: names cost a caller nothing.
       lock.lock();
       if (const auto at = counts_.find(kind); at != counts_.end() && at->second.calls == 0) counts_.erase(at);
@@ -144,14 +144,14 @@ steady_clock::time_point AccessAudit::WriteDue(std::unique_lock<std::mutex>& loc
       lock.unlock();
       continue;
     }
-    if (status.ok()) status = Write(*has_log ? kind.project : kDeploymentProject, kind, count);
-    if (status.ok()) continue;
-    Complain(status);
+    if (failed.ok()) failed = Write(*has_log ? kind.project : kDeploymentProject, kind, count);
+    if (failed.ok()) continue;
     lock.lock();
     Add(kind, count).due = now + options_.retry;
     next = std::min(next, now + options_.retry);
     lock.unlock();
   }
+  if (!failed.ok()) Complain(failed);
   lock.lock();
   return next;
 }

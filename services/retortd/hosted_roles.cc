@@ -68,6 +68,14 @@ void Say(const std::string& line) {
   std::fprintf(stderr, "retortd: %s\n", line.c_str());
 }
 
+// Where the roles of this process reach each other: a server that listens on every address is here too.
+std::string OwnAddress(const ServerConfig& config) {
+  const size_t colon = config.listen().rfind(':');
+  const std::string host = config.listen().substr(0, colon);
+  if (host == "0.0.0.0" || host == "[::]") return "localhost" + config.listen().substr(colon);
+  return config.listen();
+}
+
 TlsPaths TlsOf(const ServerConfig& config) {
   return {config.tls().certificate(), config.tls().private_key(), config.tls().authorities()};
 }
@@ -154,7 +162,7 @@ absl::Status HostedRoles::Impl::OpenJobs(const ServerConfig& config, const std::
   jobs_key = std::make_unique<ledger::SigningKey>(*std::move(key));
   const TlsPaths tls = TlsOf(config);
   const auto address = [&](const char* role, const std::string& peer) {
-    return roles.count(role) ? config.listen() : peer;
+    return roles.count(role) ? OwnAddress(config) : peer;
   };
   const std::string ledger_address = address("ledger", config.peers().ledger());
   auto to_ledger = ConnectTo(ledger_address, tls);
@@ -174,7 +182,7 @@ absl::Status HostedRoles::Impl::OpenJobs(const ServerConfig& config, const std::
       config.trainer_program().empty() ? TrainerBesideThisProgram() : config.trainer_program();
   options.trainer.key_file = config.keys().trainer();
   options.trainer.ledger_address = ledger_address;
-  options.trainer.jobs_address = config.listen();
+  options.trainer.jobs_address = OwnAddress(config);
   options.trainer.tls = tls;
   const auto& costs = config.training_costs();
   options.trainer.costs = {costs.currency(), costs.price_device_hour(), costs.price_kwh(),
