@@ -122,6 +122,8 @@ listen: 127.0.0.1:7443
 data_dir: d
 tls: {certificate: a, private_key: b, authorities: c}
 keys: {teacher: t}
+peers: {ledger: "l:1"}
+access_file: a
 teachers:
 )";
   EXPECT_EQ(Load(base + "- {id: a, provider: p, model: m, channel: OPEN_WEIGHTS, local: {}}\n", {"teacher"}),
