@@ -168,6 +168,7 @@ listen: 127.0.0.1:7443
 data_dir: d
 tls: {certificate: a, private_key: b, authorities: c}
 keys: {log: l, vault: v}
+access_file: a
 )";
   EXPECT_EQ(Load(base, {"ledger"}).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Load(base + "trusted_keys_dir: /keys\n", {"ledger"}), absl::OkStatus());
