@@ -17,6 +17,8 @@ readonly PACKAGES=(
   libgrpc++-dev libgrpc-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev
   # storage, cryptography, HTTP, files people write
   librocksdb-dev libssl-dev libcurl4-openssl-dev nlohmann-json3-dev libyaml-cpp-dev libcli11-dev
+  # metrics
+  prometheus-cpp-dev
   # tests
   libgtest-dev libgmock-dev libcpp-httplib-dev
   # the Python client example; pip only downloads the teacher's wheel
