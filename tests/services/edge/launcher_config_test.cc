@@ -15,6 +15,7 @@ data_dir: /var/lib/retort
 tls: {certificate: a, private_key: b, authorities: c}
 keys: {jobs: j, trainer: t}
 peers: {teacher: "t:1", policy: "p:1", ledger: "l:1"}
+access_file: access.yaml
 training_launcher:
 )";
 
@@ -93,7 +94,8 @@ TEST(LauncherConfigTest, RefusesWhatHasNoUse) {
   EXPECT_NE(LoadServerConfig(path, {"jobs"}).status().message().find("metrics_dir"), std::string::npos);
   std::ofstream(path) << "deployment: retort.example\nlisten: 127.0.0.1:1\ndata_dir: d\n"
                          "tls: {certificate: a, private_key: b, authorities: c}\n"
-                         "packs_dir: p\nkeys: {policy: k}\ntraining_launcher: {processes: {}}\n";
+                         "packs_dir: p\nkeys: {policy: k}\npeers: {ledger: \"l:1\"}\naccess_file: a\n"
+                         "training_launcher: {processes: {}}\n";
   EXPECT_NE(LoadServerConfig(path, {"policy"}).status().message().find("training_launcher"),
             std::string::npos);
 }
