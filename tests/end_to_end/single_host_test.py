@@ -83,10 +83,6 @@ class SingleHost(unittest.TestCase):
                 time.sleep(0.1)
         self.fail((self.root / "retortd.log").read_text())
 
-    def enterContext(self, manager):  # unittest has it from Python 3.11 on, Debian 12's version
-        self.addCleanup(manager.__exit__, None, None, None)
-        return manager.__enter__()
-
     def test_a_installs_what_a_host_needs(self):
         for path in ("bin/retort", "bin/retortd", "bin/retort-train", "share/retort/packs", "share/man/man1/retort.1",
                      "share/man/man1/retort-job-create.1", "share/bash-completion/completions/retort",
@@ -142,7 +138,7 @@ class SingleHost(unittest.TestCase):
         server.send_signal(signal.SIGTERM)
         self.assertEqual(server.wait(timeout=60), 0)
         self.start()  # on what it left
-        self.assertEqual(self.retort("ledger", "list").returncode, 0)
+        self.assertEqual(self.retort("job", "list").returncode, 0)
 
 
 if __name__ == "__main__":
