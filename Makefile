@@ -39,7 +39,7 @@ sanitize:
 	  ctest --preset $$preset -j$(JOBS) || exit 1; \
 	done
 
-# What of that every change must pass.
+# Of that, what handles raw memory under the one and what works with threads under the other.
 sanitize-smoke:
 	for preset in asan tsan; do \
 	  cmake --preset $$preset && cmake --build build/$$preset -j$(JOBS) --target smoke_$$preset && \

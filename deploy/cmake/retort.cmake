@@ -102,7 +102,7 @@ add_custom_target(fuzz_targets)
 # retort_test(ledger_test SOURCES a_test.cc... LINK lib... [SMOKE asan tsan] [LABEL integration] [TIMEOUT seconds]
 #             [PRECOMPILED target])
 # One GoogleTest executable; each TEST in it is one ctest test. Without a LABEL it is a unit test. SMOKE names the sanitizers
-# under which every change must pass it: asan for what handles raw memory, tsan for what works with threads. They are
+# under which `make sanitize-smoke` runs it: asan for what handles raw memory, tsan for what works with threads. They are
 # joined to its label by dots, as unit.asan, and a label is matched as a regular expression. PRECOMPILED names the target
 # whose precompiled headers it takes, by default GoogleTest's.
 function(retort_test name)
