@@ -171,8 +171,9 @@ def verify_evidence(cluster, job, vkey):
         cluster.kill(role)
     server = cluster.start_together()
     evidence = cluster.work / "evidence"
-    tls = ["--server", server, "--tls-ca", cluster.base.tls.authorities, "--tls-cert", cluster.base.tls.certificate,
-           "--tls-key", cluster.base.tls.private_key, "--project", e2e.PROJECT.split("/")[1]]
+    dev = cluster.work / "identity" / "dev"  # a person's certificate: evidence is not for services
+    tls = ["--server", server, "--tls-ca", cluster.base.tls.authorities, "--tls-cert", dev / "client.crt", "--tls-key",
+           dev / "client.key", "--project", e2e.PROJECT.split("/")[1]]
     cluster.retort(*tls, "audit", "export", "--job", job.name.split("/")[-1], "--out", str(evidence))
     cluster.kill("all")
     verified = cluster.retort("audit", "verify", str(evidence), "--key", vkey, check=False)

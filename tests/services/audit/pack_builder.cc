@@ -153,6 +153,7 @@ void PackBuilder::AddSample(int64_t index, const std::map<std::string, int>& fin
                                      Sha(capture.ToJson()), kJob, capture.job_uid});
   EXPECT_TRUE(decision.ok()) << decision.status();
   if (change) change(*decision);
+  ++samples_;
   AddEntry(ledger::EntryKind::kSample,
            {SignStatement(teacher_, ledger::StatementType::kCapture, capture.ToJson()),
             SignStatement(policy_, ledger::StatementType::kDecision, decision->ToJson())});
@@ -178,7 +179,8 @@ void PackBuilder::AddAttempt(const ledger::TrainingUsage& usage) {
     const std::string manifest = ledger::DatasetManifest{}.ToJson();
     attachments_[Sha(manifest)] = manifest;
     const ledger::DatasetStatement dataset{
-        kProject, Uuid("dataset"), "projects/demo/datasets/d", kJob, Uuid("job"), Sha(manifest), 0, 0, 0};
+        kProject, Uuid("dataset"), "projects/demo/datasets/d", kJob, Uuid("job"), Sha(manifest), 0,
+        0,        samples_};
     AddEntry(ledger::EntryKind::kDataset,
              {SignStatement(log_, ledger::StatementType::kDataset, dataset.ToJson())});
     attachments_[Sha("{}")] = "{}";

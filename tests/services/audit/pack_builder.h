@@ -51,6 +51,7 @@ class PackBuilder {
   void AddKey(const std::string& role, const ledger::SigningKey& key);
 
   ledger::SigningKey log_, teacher_, policy_, trainer_;
+  int64_t samples_ = 0;  // all of the one job
   int64_t dataset_entry_ = -1;
   policy::PackSet packs_;
   std::vector<std::string> leaves_;
