@@ -68,9 +68,11 @@ std::string WhatToDo(const absl::Status& status) {
     case absl::StatusCode::kDeadlineExceeded:
       return "Try again, or give --timeout a larger number of seconds.";
     case absl::StatusCode::kUnauthenticated:
-      return "Use a client certificate that names one SPIFFE id of this deployment: --tls-cert, --tls-key, --tls-ca.";
+      return "Use a client certificate that names one SPIFFE id of this deployment: --tls-cert, --tls-key, "
+             "--tls-ca.";
     case absl::StatusCode::kPermissionDenied:
-      return "An operator grants roles in the server's access file. The answer is the same for what does not exist.";
+      return "An operator grants roles in the server's access file. The answer is the same for what does not "
+             "exist.";
     default:
       return "";
   }
