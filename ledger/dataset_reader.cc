@@ -212,6 +212,69 @@ class DatasetReader::Impl {
     return absl::OkStatus();
   }
 
+  // One entry of an admission: included, before the dataset, signed by whoever may.
+  absl::StatusOr<SignedStatement> OpenAdmission(const ProvenLeaf& leaf, EntryKind kind,
+                                                StatementType type) const {
+    const std::string subject = "entry " + std::to_string(leaf.index) + " (" + EntryKindName(kind) + ")";
+    if (leaf.index >= options_.dataset_entry)
+      return absl::PermissionDeniedError(subject + ": came after the dataset was frozen");
+    const absl::StatusOr<Entry> entry = OpenLeaf(leaf, checkpoint_, kind);
+    if (!entry.ok()) return entry.status();
+    if (absl::Status status = keys_.Check(leaf.index, type, entry->statements[0]); !status.ok()) {
+      return NotAsSigned(subject + ": " + std::string(MessageOf(status)));
+    }
+    return entry->statements[0];
+  }
+
+  // The rule of ledger/sample_rules.h, as far as given entries can show it: that nothing newer revoked it is
+  // the log's to see and an audit's to check.
+  absl::Status CheckAdmission(const ProvenSample& sample, const SignedStatement& capture,
+                              const SignedStatement& own, const DecisionStatement& own_decision) const {
+    const std::string subject = "entry " + std::to_string(sample.leaf.index) + " (SAMPLE)";
+    const auto refused = [&](const std::string& why) {
+      return absl::PermissionDeniedError(subject + ": " + why);
+    };
+    if (own_decision.effect == "allow") return absl::OkStatus();
+    if (own_decision.effect != "review")
+      return refused("the decision is " + own_decision.effect + "; wanted allow");
+    if (sample.admission.empty() || sample.admission.size() > 2)
+      return refused("the decision is review, and nothing shows that a person approved it");
+    uint64_t decided_at = sample.leaf.index;
+    std::string decided = own.statement;
+    const bool later = sample.admission.size() == 2 || IsDecision(sample.admission.front());
+    if (later) {
+      const ProvenLeaf& leaf = sample.admission.front();
+      const auto statement = OpenAdmission(leaf, EntryKind::kDecision, StatementType::kDecision);
+      if (!statement.ok()) return statement.status();
+      const auto decision = DecisionStatement::Parse(statement->statement);
+      if (!decision.ok()) return About(subject, decision.status());
+      if (decision->subject_kind != "sample" ||
+          decision->subject_digest != HexEncode(Sha256(capture.statement)))
+        return refused("entry " + std::to_string(leaf.index) + " decides about something else");
+      if (decision->effect == "allow") return absl::OkStatus();
+      if (decision->effect != "review" || sample.admission.size() != 2)
+        return refused("entry " + std::to_string(leaf.index) + " decides " + decision->effect);
+      decided_at = leaf.index;
+      decided = statement->statement;
+    }
+    const ProvenLeaf& leaf = sample.admission.back();
+    const auto statement = OpenAdmission(leaf, EntryKind::kReview, StatementType::kReview);
+    if (!statement.ok()) return statement.status();
+    const auto review = ReviewStatement::Parse(statement->statement);
+    if (!review.ok()) return About(subject, review.status());
+    if (review->subject_entry != static_cast<int64_t>(decided_at) ||
+        review->subject_digest != HexEncode(Sha256(decided))) {
+      return refused("entry " + std::to_string(leaf.index) + " reviews another decision");
+    }
+    if (review->verdict != "approve") return refused("a person rejected it");
+    return absl::OkStatus();
+  }
+
+  static bool IsDecision(const ProvenLeaf& leaf) {
+    const absl::StatusOr<Entry> entry = ParseEntry(leaf.leaf);
+    return entry.ok() && entry->kind == EntryKind::kDecision;
+  }
+
   absl::Status TakeManifest(const std::string& bytes) {
     if (HexEncode(Sha256(bytes)) != statement_.manifest_sha256) {
       return NotAsSigned("dataset manifest does not have the SHA-256 that the DATASET entry names");
@@ -267,9 +330,8 @@ absl::StatusOr<ApprovedSample> DatasetReader::Impl::Read(const ProvenSample& sam
   if (absl::Status status = CheckDecisionIsAbout(signed_capture, *capture, *decision); !status.ok()) {
     return NotAsSigned(subject + ": " + std::string(MessageOf(status)));
   }
-  if (decision->effect != "allow") {
-    return absl::PermissionDeniedError(subject + ": the decision is " + decision->effect + "; wanted allow");
-  }
+  if (absl::Status status = CheckAdmission(sample, signed_capture, signed_decision, *decision); !status.ok())
+    return status;
   if (capture->project != statement_.project || capture->job != statement_.job ||
       capture->job_uid != statement_.job_uid) {
     return NotAsSigned(subject + ": belongs to another project or job than the dataset");

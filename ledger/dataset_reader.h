@@ -42,6 +42,9 @@ struct ProvenSample {
   ProvenLeaf leaf;      // a SAMPLE entry
   std::string payload;  // serialised retort.teacher.v1.SamplePayload
   std::string salt;     // 32 bytes
+  // What admits a sample whose own decision is review, in log order: the newest DECISION about it, if there
+  // is one, and the REVIEW that approved it, unless that DECISION allows it. Empty for others.
+  std::vector<ProvenLeaf> admission;
 };
 
 struct DatasetReaderOptions {
@@ -66,10 +69,11 @@ class DatasetReader {
 
   // Checks the next sample in manifest order: listed there with this index, leaf hash, prompt and split;
   // included; capture signed by a registered teacher key and decision by a registered policy key; the
-  // decision is about this capture and allows it; project and job are the dataset's; salted digest of the
-  // payload; arrays of the payload fit each other. DataLoss when bytes do not match what is signed;
-  // PermissionDenied when the decision does not allow the sample; InvalidArgument for malformed bytes;
-  // FailedPrecondition when the manifest has no further sample. After an error the reader stays where it was.
+  // decision is about this capture and allows it, or asks for a review and `admission` proves that a person
+  // approved before the dataset was frozen; project and job are the dataset's; salted digest of the payload;
+  // arrays of the payload fit each other. DataLoss when bytes do not match what is signed; PermissionDenied
+  // when the decision does not allow the sample; InvalidArgument for malformed bytes; FailedPrecondition when
+  // the manifest has no further sample. After an error the reader stays where it was.
   absl::StatusOr<ApprovedSample> Read(const ProvenSample& sample);
 
   // OK when every sample of the split was read; DataLoss with the number missing otherwise.

@@ -12,7 +12,6 @@
 namespace retort::ledger {
 
 using internal::BigEndian;
-using internal::Effect;
 using internal::Family;
 using internal::FromBigEndian;
 using internal::RequestRow;
@@ -142,18 +141,18 @@ absl::StatusOr<std::string> Log::Impl::ReadAttachment(const Digest& sha256) cons
 }
 
 absl::Status Log::Impl::ForEachSample(
-    std::string_view job_uid, uint64_t size,
+    std::string_view job_uid, uint64_t first, uint64_t size,
     const std::function<absl::Status(uint64_t, const SampleRow&)>& visit) const {
   const std::string prefix = internal::SamplePrefix(job_uid);
   absl::Status result;
-  absl::Status scanned =
-      store_->Scan(Family::kIndex, prefix, "", [&](std::string_view key, std::string_view value) {
-        const uint64_t index = FromBigEndian(key.substr(prefix.size()));
-        if (index >= size) return false;
-        const absl::StatusOr<SampleRow> row = SampleRow::Decode(value);
-        result = row.ok() ? visit(index, *row) : row.status();
-        return result.ok();
-      });
+  absl::Status scanned = store_->Scan(Family::kIndex, prefix, BigEndian(first),
+                                      [&](std::string_view key, std::string_view value) {
+                                        const uint64_t index = FromBigEndian(key.substr(prefix.size()));
+                                        if (index >= size) return false;
+                                        const absl::StatusOr<SampleRow> row = SampleRow::Decode(value);
+                                        result = row.ok() ? visit(index, *row) : row.status();
+                                        return result.ok();
+                                      });
   return result.ok() ? scanned : result;
 }
 
@@ -238,29 +237,6 @@ absl::Status Log::ForEachAttachment(
         return result.ok();
       });
   return result.ok() ? scanned : result;
-}
-
-absl::StatusOr<SampleCounts> Log::CountSamples(std::string_view job_uid) const {
-  SampleCounts counts;
-  absl::Status status =
-      impl_->ForEachSample(job_uid, impl_->Current()->tree.size(), [&counts](uint64_t, const SampleRow& row) {
-        ++counts.asked;
-        if (row.attempt > 1) ++counts.repeats;
-        switch (row.effect) {
-          case Effect::kAllow:
-            ++counts.allowed;
-            break;
-          case Effect::kReview:
-            ++counts.review;
-            break;
-          case Effect::kDeny:
-            ++counts.denied;
-            break;
-        }
-        return absl::OkStatus();
-      });
-  if (!status.ok()) return status;
-  return counts;
 }
 
 bool Log::read_only() const {

@@ -29,6 +29,7 @@
 #include "ledger/digest.h"
 #include "ledger/entry.h"
 #include "ledger/key_registry.h"
+#include "ledger/sample_rules.h"
 #include "ledger/signing.h"
 
 namespace rocksdb {
@@ -109,11 +110,23 @@ struct ErasureRequest {
   std::string authority;
 };
 
+// What stands about one sample at one size of the log.
+struct SampleStanding {
+  uint64_t entry = 0;                    // its SAMPLE entry
+  std::string own_effect;                // of the decision in that entry: allow, review or deny
+  std::string effect;                    // of the newest decision about it
+  uint64_t decision_entry = 0;           // that holds the newest decision
+  std::optional<uint64_t> review_entry;  // the newest review of that decision
+  std::string verdict;                   // approve or reject; empty without a review
+  std::optional<uint64_t> erasure_entry;
+  Standing standing = Standing::kInReview;
+};
+
 struct SampleCounts {
-  uint64_t asked = 0;  // SAMPLE entries, repeats included
-  uint64_t allowed = 0;
-  uint64_t review = 0;
-  uint64_t denied = 0;
+  uint64_t asked = 0;    // SAMPLE entries, repeats included
+  uint64_t allowed = 0;  // admitted
+  uint64_t review = 0;   // waiting for a person
+  uint64_t denied = 0;   // denied, rejected or erased
   uint64_t repeats = 0;  // attempt above 1
 };
 
@@ -147,8 +160,8 @@ class Log {
   // others or names
   //                  another project; a kind that only the log makes (DATASET, KEY, ERASURE);
   //                  IsSignatureInvalid for a key without the role or a signature that does not verify.
-  // FailedPrecondition  an entry that a statement refers to is not there, or an attachment that it names is
-  // neither in
+  // FailedPrecondition  an entry that a statement refers to is not there or holds another decision, or an
+  // attachment that it names is neither in
   //                  the request nor in the log.
   // AlreadyExists    IsRequestIdReused: the id is in the log with other statements.
   // Unavailable      the queue is full, or the log is read-only because a write failed. After a failed write
@@ -181,11 +194,11 @@ class Log {
   // OutOfRange unless first <= second <= newest size.
   absl::StatusOr<std::vector<Digest>> ConsistencyProof(uint64_t first, uint64_t second) const;
 
-  // Freezes the samples of a job: for each prompt index the entry of the lowest attempt that is allowed, not
-  // revoked by a later DECISION and not erased. Writes the manifest (see DatasetStatement) and a DATASET
-  // entry that the log signs. The same request id for the same dataset and job returns the first answer,
-  // whatever came since. FailedPrecondition when no train sample is allowed; AlreadyExists
-  // (IsRequestIdReused) as in Append; ResourceExhausted when the manifest exceeds kDatasetManifestBytesMax.
+  // Freezes the samples of a job: for each prompt index the entry of the lowest attempt that stands as
+  // admitted (ledger/sample_rules.h). Writes the manifest (see DatasetStatement) and a DATASET entry that the
+  // log signs. The same request id for the same dataset and job returns the first answer, whatever came
+  // since. FailedPrecondition when no train sample is allowed; AlreadyExists (IsRequestIdReused) as in
+  // Append; ResourceExhausted when the manifest exceeds kDatasetManifestBytesMax.
   absl::StatusOr<AppendedEntry> CreateDataset(const DatasetRequest& request);
 
   // Destroys the payload key and salt of a sample and appends an ERASURE entry, in one batch. The ciphertext
@@ -205,6 +218,16 @@ class Log {
       const std::function<absl::Status(const Digest& sha256, std::string_view content)>& visit) const;
 
   absl::StatusOr<SampleCounts> CountSamples(std::string_view job_uid) const;
+
+  // What stands about a sample of a job as of a tree of `size`. NotFound when the entry is no sample of this
+  // job, or not under that tree.
+  absl::StatusOr<SampleStanding> StandingOf(uint64_t sample_entry, std::string_view job_uid,
+                                            uint64_t size) const;
+
+  // Calls `visit` for the samples of a job from entry `first` on, in order, as of a tree of `size`, until it
+  // returns an error, which is returned.
+  absl::Status ForEachSample(std::string_view job_uid, uint64_t first, uint64_t size,
+                             const std::function<absl::Status(const SampleStanding&)>& visit) const;
 
   // True after a failed write: appends are Unavailable, reads go on.
   bool read_only() const;

@@ -22,4 +22,12 @@ absl::Status CheckDecisionIsAbout(const SignedStatement& signed_capture, const C
   return absl::OkStatus();
 }
 
+Standing StandingOf(const SampleFacts& facts) {
+  if (facts.erased) return Standing::kErased;
+  if (facts.own_effect == "deny" || facts.newest_effect == "deny") return Standing::kDenied;
+  if (facts.verdict == "reject") return Standing::kRejected;
+  if (facts.newest_effect == "allow") return Standing::kAdmitted;
+  return facts.verdict == "approve" ? Standing::kAdmitted : Standing::kInReview;
+}
+
 }  // namespace retort::ledger

@@ -175,13 +175,14 @@ struct KeyStatement {
   static absl::StatusOr<KeyStatement> Parse(std::string_view json);
 };
 
-// A person's answer to a decision of "review". It is a record; by itself it admits nothing to a dataset.
+// A person's answer to a decision of "review": approved, datasets to come may hold the sample
+// (ledger/sample_rules.h).
 struct ReviewStatement {
   std::string project, request_id;
   int64_t subject_entry = 0;   // index of the SAMPLE or DECISION entry
   std::string subject_digest;  // SHA-256 of that entry's decision statement
   std::string verdict;         // approve or reject
-  std::string reviewer;        // who, as the reviewer names himself
+  std::string reviewer;        // who: the identity under which the reviewer called
   std::string reason;
   std::string reviewed_time;
   std::string ToJson() const;

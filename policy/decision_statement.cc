@@ -130,6 +130,13 @@ std::string SampleDecisionRequestId(std::string_view capture_request_id) {
   return UuidOf("retort/decision/v1", capture_request_id);
 }
 
+std::string PackRequestId(std::string_view project, std::string_view pack, std::string_view version,
+                          std::string_view sha256) {
+  std::string text = "retort/pack/v1";
+  for (const std::string_view part : {project, pack, version, sha256}) text.append("\n").append(part);
+  return ledger::UuidFromDigest(ledger::Sha256(text));
+}
+
 std::string PreflightRequestId(std::string_view job_uid) {
   return UuidOf("retort/preflight/v1", job_uid);
 }

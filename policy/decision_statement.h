@@ -31,6 +31,12 @@ std::string SampleDecisionRequestId(std::string_view capture_request_id);
 // UUID (version 8) of the first 16 bytes of SHA-256("retort/preflight/v1\n" + job uid).
 std::string PreflightRequestId(std::string_view job_uid);
 
+// Id of the POLICY_PACK entry of a pack in one project: UUID (version 8) of the first 16 bytes of
+// SHA-256("retort/pack/v1\n" project "\n" pack "\n" version "\n" sha256). Whoever enters the pack first, it
+// is there once.
+std::string PackRequestId(std::string_view project, std::string_view pack, std::string_view version,
+                          std::string_view sha256);
+
 // Sets what a capture knows better than the caller: provider, channel, model, model_answered, account_class,
 // account_region and acquired_time of facts.teacher (empty ones become unset, except account_class, where
 // empty means none), facts.generated_time from completed_time, and modality text, which every capture is; a

@@ -25,22 +25,6 @@ PreparedAppend Log::Impl::OwnStatement(EntryKind kind, StatementType type, std::
   return prepared;
 }
 
-absl::StatusOr<bool> Log::Impl::IsRevokedOrErased(uint64_t index, const SampleRow& row, uint64_t size) const {
-  const auto erased = store_->Get(Family::kIndex, internal::ErasureKey(index));
-  if (!erased.ok()) return erased.status();
-  if (erased->has_value()) return true;
-  bool revoked = false;
-  const std::string prefix = internal::LaterDecisionPrefix(row.subject);
-  absl::Status status =
-      store_->Scan(Family::kIndex, prefix, "", [&](std::string_view key, std::string_view effect) {
-        if (internal::FromBigEndian(key.substr(prefix.size())) >= size) return false;
-        revoked = effect != std::string(1, static_cast<char>(Effect::kAllow));  // the newest decision counts
-        return true;
-      });
-  if (!status.ok()) return status;
-  return revoked;
-}
-
 absl::StatusOr<AppendedEntry> Log::Impl::CreateDataset(const DatasetRequest& request) {
   if (!IsUuid(request.request_id)) return absl::InvalidArgumentError("request_id is not a lower-case UUID");
   if (request.dataset.empty() || request.job.empty() || request.job_uid.empty()) {
@@ -72,12 +56,12 @@ absl::StatusOr<AppendedEntry> Log::Impl::CreateDataset(const DatasetRequest& req
   std::map<std::pair<bool, uint64_t>, Candidate> chosen;  // by (held out, prompt index): manifest order
   uint64_t asked = 0;
   absl::Status status =
-      ForEachSample(request.job_uid, size, [&](uint64_t index, const SampleRow& row) -> absl::Status {
+      ForEachSample(request.job_uid, 0, size, [&](uint64_t index, const SampleRow& row) -> absl::Status {
         ++asked;
-        if (row.effect != Effect::kAllow) return absl::OkStatus();
-        const absl::StatusOr<bool> gone = IsRevokedOrErased(index, row, size);
-        if (!gone.ok()) return gone.status();
-        if (*gone) return absl::OkStatus();
+        if (row.effect == Effect::kDeny) return absl::OkStatus();
+        const absl::StatusOr<SampleStanding> now = StandingAt(index, row, size);
+        if (!now.ok()) return now.status();
+        if (now->standing != Standing::kAdmitted) return absl::OkStatus();
         const auto [at, fresh] = chosen.try_emplace({row.held_out, row.prompt_index}, Candidate{index, row});
         if (!fresh && row.attempt < at->second.row.attempt) at->second = {index, row};
         return absl::OkStatus();

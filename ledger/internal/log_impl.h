@@ -71,8 +71,12 @@ class Log::Impl {
   absl::StatusOr<Payload> ReadPayload(uint64_t index) const;
   absl::StatusOr<std::string> ReadAttachment(const Digest& sha256) const;
   absl::Status ForEachSample(
-      std::string_view job_uid, uint64_t size,
+      std::string_view job_uid, uint64_t first, uint64_t size,
       const std::function<absl::Status(uint64_t index, const internal::SampleRow&)>& visit) const;
+
+  // What stands about the sample of entry `index` in a tree of `size`.
+  absl::StatusOr<SampleStanding> StandingAt(uint64_t index, const internal::SampleRow& row,
+                                            uint64_t size) const;
 
   // Never null; shared because readers keep it while the writer publishes the next.
   std::shared_ptr<const internal::Snapshot> Current() const;
@@ -101,7 +105,6 @@ class Log::Impl {
   absl::StatusOr<StoredEntry> ReadEntryFrom(const internal::Snapshot& snapshot, const NodeSource& nodes,
                                             uint64_t index) const;
   absl::Status CheckReferences(const internal::PreparedAppend& prepared) const;
-  absl::StatusOr<bool> IsRevokedOrErased(uint64_t index, const internal::SampleRow& row, uint64_t size) const;
   internal::PreparedAppend OwnStatement(EntryKind kind, StatementType type, std::string request_id,
                                         std::string statement) const;
 

@@ -87,6 +87,14 @@ absl::Status Log::Impl::CheckReferences(const PreparedAppend& prepared) const {
                                            "; wanted the index of a " +
                                            EntryKindName(reference.kinds.front()) + " entry of this log");
     }
+    if (!reference.decision.has_value()) continue;
+    const absl::StatusOr<StoredEntry> subject = ReadEntry(reference.index);
+    if (!subject.ok()) return subject.status();
+    if (Sha256(subject->entry.statements.back().statement) != *reference.decision) {
+      return absl::FailedPreconditionError(
+          reference.member + " is " + std::to_string(reference.index) +
+          ", which holds another decision than the one that the statement names");
+    }
   }
   for (const Digest& digest : prepared.named_attachments) {
     if (prepared.attachments.contains(digest)) continue;
@@ -247,6 +255,10 @@ absl::Status Log::Impl::AddToBatch(const PreparedAppend& prepared, const Appende
     const auto& [subject, effect] = *prepared.later_decision;
     batch.Put(Family::kIndex, internal::LaterDecisionKey(subject, entry.index),
               std::string(1, static_cast<char>(effect)));
+  }
+  if (prepared.review.has_value()) {
+    const auto& [subject, approves] = *prepared.review;
+    batch.Put(Family::kIndex, internal::ReviewKey(subject, entry.index), approves ? "a" : "r");
   }
   if (prepared.sealed.has_value()) {
     batch.Put(Family::kPayloads, key, prepared.sealed->ciphertext);

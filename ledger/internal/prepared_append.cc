@@ -130,7 +130,9 @@ absl::Status PrepareOther(const AppendRequest& request, std::string_view project
       out.request_id = review->request_id;
       out.references = {{"review.subject_entry",
                          static_cast<uint64_t>(review->subject_entry),
-                         {EntryKind::kSample, EntryKind::kDecision}}};
+                         {EntryKind::kSample, EntryKind::kDecision},
+                         DigestOf(review->subject_digest)}};
+      out.review = {static_cast<uint64_t>(review->subject_entry), review->verdict == "approve"};
       return absl::OkStatus();
     }
     case EntryKind::kAccess: {
@@ -171,6 +173,10 @@ absl::Status PrepareOther(const AppendRequest& request, std::string_view project
 Effect EffectFrom(std::string_view effect) {
   if (effect == "allow") return Effect::kAllow;
   return effect == "review" ? Effect::kReview : Effect::kDeny;
+}
+
+std::string_view EffectName(Effect effect) {
+  return effect == Effect::kAllow ? "allow" : effect == Effect::kReview ? "review" : "deny";
 }
 
 std::string SampleRow::Encode() const {

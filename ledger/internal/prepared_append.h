@@ -22,6 +22,7 @@ namespace retort::ledger::internal {
 
 enum class Effect : uint8_t { kAllow = 1, kReview = 2, kDeny = 3 };
 Effect EffectFrom(std::string_view effect);  // of a parsed decision
+std::string_view EffectName(Effect effect);
 
 // What the index keeps of a SAMPLE, so that counting and freezing need not parse entries.
 struct SampleRow {
@@ -40,6 +41,8 @@ struct Reference {
   std::string member;  // "release.training_entry", for the message
   uint64_t index = 0;
   std::vector<EntryKind> kinds;
+  std::optional<Digest>
+      decision;  // when given, the SHA-256 of the decision statement that the entry must hold
 };
 
 struct PreparedAppend {
@@ -51,9 +54,10 @@ struct PreparedAppend {
   std::optional<SampleRow> sample;
   std::optional<SealedPayload> sealed;
   std::optional<std::pair<Digest, Effect>> later_decision;  // a DECISION about a sample: subject and effect
-  std::optional<uint64_t> erased_sample;                    // an ERASURE: whose key goes
-  std::map<Digest, std::string> attachments;                // given with the request
-  std::vector<Digest> named_attachments;  // named by the statements; must be given or stored
+  std::optional<std::pair<uint64_t, bool>> review;  // a REVIEW: subject entry, and whether it approves
+  std::optional<uint64_t> erased_sample;            // an ERASURE: whose key goes
+  std::map<Digest, std::string> attachments;        // given with the request
+  std::vector<Digest> named_attachments;            // named by the statements; must be given or stored
   std::vector<Reference> references;
 };
 

@@ -123,6 +123,12 @@ std::string LaterDecisionKey(const Digest& subject, uint64_t index) {
 std::string ErasureKey(uint64_t sample_entry) {
   return "e" + BigEndian(sample_entry);
 }
+std::string ReviewPrefix(uint64_t subject_entry) {
+  return "v" + BigEndian(subject_entry);
+}
+std::string ReviewKey(uint64_t subject_entry, uint64_t index) {
+  return ReviewPrefix(subject_entry) + BigEndian(index);
+}
 std::string TileKey(uint32_t level, uint64_t index) {
   return std::string(1, static_cast<char>(level)) + BigEndian(index);
 }

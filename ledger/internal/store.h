@@ -43,7 +43,9 @@ std::string SampleKey(std::string_view job_uid, uint64_t index);  // 's' SHA-256
 std::string SamplePrefix(std::string_view job_uid);
 std::string LaterDecisionKey(const Digest& subject, uint64_t index);  // 'd' subject index
 std::string LaterDecisionPrefix(const Digest& subject);
-std::string ErasureKey(uint64_t sample_entry);  // 'e' index
+std::string ErasureKey(uint64_t sample_entry);                  // 'e' index
+std::string ReviewKey(uint64_t subject_entry, uint64_t index);  // 'v' subject index
+std::string ReviewPrefix(uint64_t subject_entry);
 // Key of Family::kTiles.
 std::string TileKey(uint32_t level, uint64_t index);
 

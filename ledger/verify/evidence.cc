@@ -99,6 +99,8 @@ class PackVerifier {
       report_.checked.push_back({"signatures of statements", counts.signatures});
       report_.checked.push_back({"request ids, each of them once", auditor.request_ids()});
       report_.checked.push_back({"signed decisions", counts.decisions});
+      if (counts.reviews > 0)
+        report_.checked.push_back({"reviews by people, each of a decision in the log", counts.reviews});
       report_.checked.push_back({"policy packs", counts.packs});
       report_.checked.push_back({"samples listed by datasets, all of them allowed", counts.dataset_samples});
       report_.checked.push_back({"milestones of training runs, chained", counts.milestones});

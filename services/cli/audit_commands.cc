@@ -46,7 +46,11 @@ int VerifyEvidence(const Cli& cli, const std::string& folder, const std::string&
   });
   if (drawn) cli.err << "\r\x1b[K" << std::flush;
   if (!report.ok()) return cli.Fail(report.status());
-  cli.out << (cli.json() ? AuditJson(*report) : AuditText(*report)) << std::flush;
+  if (cli.structured()) {
+    if (const int code = cli.PrintItem(AuditJson(*report)); code != kExitOk) return code;
+  } else {
+    cli.out << AuditText(*report) << std::flush;
+  }
   return report->verified() ? kExitOk : kExitRefused;
 }
 

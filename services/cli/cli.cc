@@ -18,6 +18,20 @@ absl::StatusOr<std::unique_ptr<Client>> Cli::Connect() const {
   return Client::Connect(*resolved, std::chrono::seconds(timeout_seconds));
 }
 
+int Cli::PrintItem(const std::string& json) const {
+  auto text = RenderedItem(json, output);
+  if (!text.ok()) return Fail(text.status());
+  out << *text;
+  return kExitOk;
+}
+
+int Cli::PrintItems(const std::vector<std::string>& items) const {
+  auto text = RenderedItems(items, output);
+  if (!text.ok()) return Fail(text.status());
+  out << *text;
+  return kExitOk;
+}
+
 int Cli::Fail(const absl::Status& status) const {
   err << Printable(ErrorText(status)) << std::endl;
   return ExitCodeOf(status);

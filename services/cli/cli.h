@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "services/cli/client.h"
 #include "services/cli/output.h"
+#include "services/cli/output_form.h"
 
 namespace CLI {
 class App;
@@ -34,7 +35,7 @@ inline constexpr double kAskTopP = 0.9;
 struct Cli {
   ConnectionOptions connection;
   std::string project = "default";
-  std::string output = "table";  // table or json
+  std::string output = "table";  // one of kOutputForms
   int timeout_seconds = 60;
   std::string program;    // argv[0], to find the programs beside it
   std::string come_back;  // global flags as given, for commands that are printed for later
@@ -43,7 +44,8 @@ struct Cli {
   std::ostream& err = std::cerr;
   std::function<int()> action;
 
-  bool json() const { return output == "json"; }
+  bool structured() const { return output != "table" && output != "wide"; }
+  bool wide() const { return output == "wide"; }
   std::string parent() const { return "projects/" + project; }
 
   // "projects/{project}/<collection>/<id>"; `id` as it is when it is a full name already.
@@ -51,11 +53,19 @@ struct Cli {
 
   absl::StatusOr<std::unique_ptr<Client>> Connect() const;
 
+  // Prints one thing, or a list, from its JSON in the form that was asked for; the exit code.
+  int PrintItem(const std::string& json) const;
+  int PrintItems(const std::vector<std::string>& items) const;
+
   // Prints the error and returns its exit code.
   int Fail(const absl::Status& status) const;
 };
 
 void AddJobCommands(CLI::App& app, Cli& cli);
+void AddJobLogCommand(CLI::App& job, Cli& cli);
+void AddSampleCommands(CLI::App& app, Cli& cli);
+void AddOperationCommands(CLI::App& app, Cli& cli);
+void AddPolicyRevisionCommands(CLI::App& policy, Cli& cli);
 void AddCostCommand(CLI::App& app, Cli& cli);
 void AddLedgerCommands(CLI::App& app, Cli& cli);
 void AddPolicyCommands(CLI::App& app, Cli& cli);

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "ledger/digest.h"
 #include "services/cli/exit_code.h"
 
 namespace retort::services {
@@ -16,6 +17,7 @@ namespace {
 
 using retort::jobs::v1::Job;
 
+constexpr int kWaitSeconds = 10;  // of one call, well below its deadline
 constexpr auto kReconnectFor = std::chrono::minutes(2);
 constexpr auto kReconnectPause = std::chrono::milliseconds(500);
 constexpr auto kTransferDeadline = std::chrono::hours(1);
@@ -122,6 +124,8 @@ Client::Client(const std::shared_ptr<grpc::Channel>& channel, std::chrono::milli
       ledger_(Ledger::NewStub(channel)),
       policy_(Policy::NewStub(channel)),
       teacher_(Teacher::NewStub(channel)),
+      students_(Students::NewStub(channel)),
+      operations_(Operations::NewStub(channel)),
       timeout_(timeout) {}
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ConnectionOptions& resolved,
@@ -166,14 +170,60 @@ absl::StatusOr<Job> WatchJob(Client& client, const std::string& name, Interrupt*
   }
 }
 
+absl::StatusOr<google::longrunning::Operation> AwaitOperation(
+    Client& client, google::longrunning::Operation operation, Interrupt* interrupt,
+    const std::function<void(const google::longrunning::Operation&)>& on_progress) {
+  google::longrunning::WaitOperationRequest wait;
+  wait.set_name(operation.name());
+  wait.mutable_timeout()->set_seconds(kWaitSeconds);
+  while (true) {
+    on_progress(operation);
+    if (operation.done()) break;
+    if (interrupt != nullptr && interrupt->requested()) return absl::CancelledError("interrupted");
+    auto now = client.Call(client.operations(), &Client::Operations::Stub::WaitOperation, wait);
+    if (!now.ok()) return now.status();
+    operation = *std::move(now);
+  }
+  if (!operation.has_error()) return operation;
+  const google::rpc::Status& error = operation.error();
+  return FromGrpcStatus(
+      grpc::Status(static_cast<grpc::StatusCode>(error.code()), error.message(), error.SerializeAsString()));
+}
+
 absl::Status ReceiveEvidence(Client& client, const std::string& ledger, const FileSink& sink) {
-  grpc::ClientContext context;
-  SetDeadline(context, kTransferDeadline);
   retort::ledger::v1::ExportEvidenceRequest request;
   request.set_name(ledger);
-  auto reader = client.ledger().ExportEvidence(&context, request);
+  request.set_request_id(NewRequestId());
+  auto begun = client.Call(client.ledger(), &Client::Ledger::Stub::ExportEvidence, request);
+  if (!begun.ok()) return begun.status();
+  auto prepared = AwaitOperation(client, *std::move(begun), nullptr, [](const auto&) {});
+  if (!prepared.ok()) return prepared.status();
+  retort::ledger::v1::ExportEvidenceResponse pack;
+  if (!prepared->response().UnpackTo(&pack))
+    return absl::DataLossError("the server's answer is no evidence pack");
+
+  grpc::ClientContext context;
+  SetDeadline(context, kTransferDeadline);
+  retort::ledger::v1::ReadEvidenceRequest read;
+  read.set_name(ledger);
+  read.set_tree_size(pack.tree_size());
+  auto reader = client.ledger().ReadEvidence(&context, read);
   retort::ledger::v1::FileChunk chunk;
-  return Drain(context, *reader, chunk, sink);
+  retort::ledger::Sha256Hasher pack_hash, file_hash;
+  const auto received =
+      Drain(context, *reader, chunk, [&](const std::string& path, const std::string& content, bool last) {
+        file_hash.Update(content);
+        if (last) {
+          pack_hash.Update(path);
+          pack_hash.Update(std::string_view("\0", 1));
+          pack_hash.Update(retort::ledger::AsView(file_hash.Finish()));
+        }
+        return sink(path, content, last);
+      });
+  if (!received.ok()) return received;
+  if (std::string(retort::ledger::AsView(pack_hash.Finish())) != pack.content_sha256())
+    return absl::DataLossError("the evidence that came is not the one that was prepared");
+  return absl::OkStatus();
 }
 
 absl::Status ReceiveStudent(Client& client, const std::string& student, const FileSink& sink) {

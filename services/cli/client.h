@@ -10,10 +10,12 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "google/longrunning/operations.grpc.pb.h"
 #include "grpcpp/grpcpp.h"
 #include "retort/jobs/v1/jobs.grpc.pb.h"
 #include "retort/ledger/v1/ledger.grpc.pb.h"
 #include "retort/policy/v1/policy.grpc.pb.h"
+#include "retort/student/v1/student.grpc.pb.h"
 #include "retort/teacher/v1/teacher.grpc.pb.h"
 #include "services/cli/interrupt.h"
 #include "services/edge/channel.h"
@@ -54,11 +56,15 @@ class Client {
   using Ledger = retort::ledger::v1::LedgerService;
   using Policy = retort::policy::v1::PolicyService;
   using Teacher = retort::teacher::v1::TeacherService;
+  using Students = retort::student::v1::StudentService;
+  using Operations = google::longrunning::Operations;
 
   Jobs::Stub& jobs() { return *jobs_; }
   Ledger::Stub& ledger() { return *ledger_; }
   Policy::Stub& policy() { return *policy_; }
   Teacher::Stub& teacher() { return *teacher_; }
+  Students::Stub& students() { return *students_; }
+  Operations::Stub& operations() { return *operations_; }
   std::chrono::milliseconds timeout() const { return timeout_; }
 
   // One call with the deadline `timeout()`: client.Call(client.jobs(), &Client::Jobs::Stub::GetJob, request).
@@ -81,6 +87,8 @@ class Client {
   std::unique_ptr<Ledger::Stub> ledger_;
   std::unique_ptr<Policy::Stub> policy_;
   std::unique_ptr<Teacher::Stub> teacher_;
+  std::unique_ptr<Students::Stub> students_;
+  std::unique_ptr<Operations::Stub> operations_;
   std::chrono::milliseconds timeout_;
 };
 
@@ -91,11 +99,18 @@ absl::StatusOr<retort::jobs::v1::Job> WatchJob(
     Client& client, const std::string& name, Interrupt* interrupt,
     const std::function<void(const retort::jobs::v1::Job& job, const std::string& event)>& on_change);
 
+// Waits until an operation is done, calling `on_progress` with each state; the operation, or its error as a
+// status with its reason. Cancelled: `interrupt` (may be null) was requested; the operation goes on.
+absl::StatusOr<google::longrunning::Operation> AwaitOperation(
+    Client& client, google::longrunning::Operation operation, Interrupt* interrupt,
+    const std::function<void(const google::longrunning::Operation&)>& on_progress);
+
 // Receives the files of a stream: `path`, then each piece of content in order, `last` with the last piece.
 using FileSink = std::function<absl::Status(const std::string& path, const std::string& content, bool last)>;
 
-// Streams the evidence of projects/{project}/ledgers/main, or the files of a student, into `sink`. Errors of
-// the call and of the sink, whose first error ends the stream.
+// Has the evidence of projects/{project}/ledgers/main prepared and streams it, or streams the files of a
+// student, into `sink`. DataLoss when what came is not what was prepared. Errors of the call and of the sink,
+// whose first error ends the stream.
 absl::Status ReceiveEvidence(Client& client, const std::string& ledger, const FileSink& sink);
 absl::Status ReceiveStudent(Client& client, const std::string& student, const FileSink& sink);
 

@@ -1,6 +1,5 @@
 // `retort cost`: what a job's training and its teacher took, from the entries of the ledger.
 #include <CLI/CLI.hpp>
-#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -10,6 +9,7 @@
 #include "ledger/statement.h"
 #include "services/audit/cost_report.h"
 #include "services/cli/cli.h"
+#include "services/cli/entry_pages.h"
 #include "services/cli/exit_code.h"
 
 namespace retort::services {
@@ -18,8 +18,6 @@ namespace {
 namespace wire = retort::ledger::v1;
 using retort::jobs::v1::Job;
 
-constexpr int kCostPageSize = 100;
-
 // What the teacher was asked and answered, as far as it became entries.
 struct TeacherUse {
   int64_t calls = 0;  // samples in the ledger
@@ -27,32 +25,15 @@ struct TeacherUse {
   int64_t prompt_tokens = 0, completion_tokens = 0;
 };
 
-// Calls `take` with the index and first statement of every entry of a kind.
-absl::Status ForEachEntry(const Job& job, Client& client, wire::EntryKind kind,
-                          const std::function<absl::Status(uint64_t, const std::string&)>& take) {
-  wire::ListEntriesRequest request;
-  request.set_parent(job.name().substr(0, job.name().find("/jobs/")) + "/ledgers/main");
-  request.set_kind(kind);
-  request.set_page_size(kCostPageSize);
-  do {
-    auto page = client.Call(client.ledger(), &Client::Ledger::Stub::ListEntries, request);
-    if (!page.ok()) return page.status();
-    for (const wire::Entry& entry : page->entries()) {
-      if (entry.statements().empty() || entry.index() < 0) {
-        return absl::DataLossError("the server listed an entry without a statement");
-      }
-      if (auto s = take(static_cast<uint64_t>(entry.index()), entry.statements(0).statement()); !s.ok())
-        return s;
-    }
-    request.set_page_token(page->next_page_token());
-  } while (!request.page_token().empty());
-  return absl::OkStatus();
+std::string ProjectOf(const Job& job) {
+  return job.name().substr(0, job.name().find("/jobs/"));
 }
 
 absl::Status ReadTraining(Client& client, const Job& job, std::vector<AttemptEntry>& attempts,
                           std::string& final_run) {
-  return ForEachEntry(job, client, wire::ENTRY_KIND_TRAINING, [&](uint64_t index, const std::string& json) {
-    const auto statement = ledger::TrainingStatement::Parse(json);
+  return ForEachEntry(client, ProjectOf(job), wire::ENTRY_KIND_TRAINING, [&](const wire::Entry& entry) {
+    const auto index = static_cast<uint64_t>(entry.index());
+    const auto statement = ledger::TrainingStatement::Parse(entry.statements(0).statement());
     if (!statement.ok()) return statement.status();
     if (statement->job_uid != job.uid()) return absl::OkStatus();
     if (!statement->is_milestone()) {
@@ -67,8 +48,8 @@ absl::Status ReadTraining(Client& client, const Job& job, std::vector<AttemptEnt
 
 absl::StatusOr<TeacherUse> ReadTeacher(Client& client, const Job& job) {
   TeacherUse use;
-  auto status = ForEachEntry(job, client, wire::ENTRY_KIND_SAMPLE, [&](uint64_t, const std::string& json) {
-    const auto capture = ledger::CaptureStatement::Parse(json);
+  auto status = ForEachEntry(client, ProjectOf(job), wire::ENTRY_KIND_SAMPLE, [&](const wire::Entry& entry) {
+    const auto capture = ledger::CaptureStatement::Parse(entry.statements(0).statement());
     if (!capture.ok()) return capture.status();
     if (capture->job_uid != job.uid()) return absl::OkStatus();
     ++use.calls;
@@ -127,7 +108,7 @@ int ShowCost(const Cli& cli, const std::string& id) {
   if (!teacher.ok()) return cli.Fail(teacher.status());
   const auto report = BuildCostReport(std::move(attempts), job->uid(), final_run);
   if (!report.ok()) return cli.Fail(report.status());
-  if (!cli.json()) {
+  if (!cli.structured()) {
     PrintTable(cli, *job, *report, *teacher);
     return kExitOk;
   }
@@ -138,8 +119,7 @@ int ShowCost(const Cli& cli, const std::string& id) {
                      {"http_retries", teacher->http_retries},
                      {"prompt_tokens", teacher->prompt_tokens},
                      {"completion_tokens", teacher->completion_tokens}};
-  cli.out << json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
-  return kExitOk;
+  return cli.PrintItem(json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
 }
 
 }  // namespace

@@ -41,7 +41,7 @@ std::string WhatToDo(const absl::Status& status) {
              "`purpose`.";
     case TEACHER_UNAUTHORISED:
       return "Check the teacher's key file or variable in the server's configuration, then `retort job "
-             "resume`.";
+             "retry`.";
     case LEDGER_CORRUPT:
       return "Do not restart writers. Keep the data directory and compare it with the last evidence pack.";
     case ALREADY_EXISTS:
@@ -57,6 +57,10 @@ std::string WhatToDo(const absl::Status& status) {
       return "`retort job get` shows the state.";
     case SEPARATION_OF_DUTIES:
       return "Another person must do this: what one identity began, another approves.";
+    case SAMPLE_NOT_IN_REVIEW:
+      return "`retort sample list JOB --filter 'standing = IN_REVIEW'` shows those that wait for a person.";
+    case FILTER_INVALID:
+      return "docs/formats/filter.md has the syntax.";
     default:
       break;
   }

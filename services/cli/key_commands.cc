@@ -12,10 +12,10 @@ namespace retort::services {
 namespace {
 
 int Print(const Cli& cli, const ledger::SigningKey& key) {
-  if (cli.json()) {
+  if (cli.structured()) {
     nlohmann::ordered_json json = {
         {"name", key.name()}, {"vkey", key.vkey()}, {"key_id", ledger::HexEncode(key.key_id())}};
-    cli.out << json.dump(2) << "\n";
+    cli.PrintItem(json.dump(2));
   } else {
     cli.out << key.vkey() << "\n";
   }

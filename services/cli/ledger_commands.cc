@@ -65,9 +65,8 @@ int GetEntry(const Cli& cli, const std::string& id) {
   request.set_name(EntryName(cli, id));
   auto entry = (*client)->Call((*client)->ledger(), &LedgerStub::GetEntry, request);
   if (!entry.ok()) return cli.Fail(entry.status());
-  if (cli.json()) {
-    cli.out << ToJson(*entry);
-    return kExitOk;
+  if (cli.structured()) {
+    return cli.PrintItem(ToJson(*entry));
   }
   Table facts({"ENTRY", std::to_string(entry->index())});
   facts.Add({"kind", KindName(entry->kind())});
@@ -112,11 +111,10 @@ int ListEntries(const Cli& cli, const std::string& kind_name, int limit) {
     request.set_page_token(page->next_page_token());
   } while (!request.page_token().empty() && static_cast<int>(entries.size()) < limit);
 
-  if (cli.json()) {
+  if (cli.structured()) {
     std::vector<std::string> items;
     for (const Entry& entry : entries) items.push_back(ToJson(entry));
-    cli.out << JsonItems(items);
-    return kExitOk;
+    return cli.PrintItems(items);
   }
   Table table({"ENTRY", "KIND", "APPENDED", "WHAT"}, {0});
   for (const Entry& entry : entries) {
@@ -154,7 +152,8 @@ int WriteProof(const Cli& cli, const std::string& id, const std::string& out_bas
             << ".leaf --key LOG.vkey" << std::endl;
     return kExitOk;
   }
-  cli.out << (cli.json() ? ToJson(*proof) : Printable(proof->proof_file()));
+  if (cli.structured()) return cli.PrintItem(ToJson(*proof));
+  cli.out << Printable(proof->proof_file());
   return kExitOk;
 }
 
@@ -168,7 +167,8 @@ int ShowCheckpoint(const Cli& cli, const std::string& out_file) {
   if (!out_file.empty()) {
     if (auto s = WriteNewFile(out_file, checkpoint->note()); !s.ok()) return cli.Fail(s);
   }
-  cli.out << (cli.json() ? ToJson(*checkpoint) : Printable(checkpoint->note()));
+  if (cli.structured()) return cli.PrintItem(ToJson(*checkpoint));
+  cli.out << Printable(checkpoint->note());
   return kExitOk;
 }
 
@@ -177,7 +177,7 @@ struct VerifyArguments {
 };
 
 int PrintVerdict(const Cli& cli, const LogCheck& check) {
-  if (cli.json()) {
+  if (cli.structured()) {
     nlohmann::ordered_json json = {{"verdict", check.Verdict()},
                                    {"verified", check.failure.empty()},
                                    {"origin", check.checkpoint.origin},
@@ -186,7 +186,11 @@ int PrintVerdict(const Cli& cli, const LogCheck& check) {
                                    {"log_key", check.log_vkey},
                                    {"checked", check.checked},
                                    {"not_checked", check.not_checked}};
-    cli.out << json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+    if (const int code =
+            cli.PrintItem(json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+        code != kExitOk) {
+      return code;
+    }
   } else {
     cli.out << Printable(check.Verdict()) << "\n\nSigned by\n  log  " << Printable(check.log_vkey) << "\n";
     if (check.failure.empty()) {

@@ -65,11 +65,8 @@ std::string GivenFlags(const CLI::App& app) {
 }
 
 int Version(const Cli& cli) {
-  if (cli.json()) {
-    cli.out << nlohmann::json{{"version", RETORT_VERSION}}.dump() << "\n";
-  } else {
-    cli.out << "retort " << RETORT_VERSION << "\n";
-  }
+  if (cli.structured()) return cli.PrintItem(nlohmann::json{{"version", RETORT_VERSION}}.dump());
+  cli.out << "retort " << RETORT_VERSION << "\n";
   return retort::services::kExitOk;
 }
 
@@ -94,16 +91,19 @@ int main(int argc, char** argv) {
   app.add_option("--timeout", cli.timeout_seconds, "Seconds that one call may take")
       ->check(CLI::Range(1, 86400))
       ->capture_default_str();
-  app.add_option("-o,--output", cli.output, "table or json")
-      ->check(CLI::IsMember({"table", "json"}))
+  app.add_option("-o,--output", cli.output,
+                 "table, wide (more columns), json, yaml, jsonl (one object a line) or name")
+      ->check(CLI::IsMember(std::vector<std::string>(std::begin(kOutputForms), std::end(kOutputForms))))
       ->capture_default_str();
   app.footer(
       "`retort help exit-codes` lists the exit codes.\n\nExamples:\n  retort demo\n  retort job create "
       "--file deploy/examples/cooking.yaml --watch");
 
   AddJobCommands(app, cli);
+  AddSampleCommands(app, cli);
   AddCostCommand(app, cli);
   AddLedgerCommands(app, cli);
+  AddOperationCommands(app, cli);
   AddPolicyCommands(app, cli);
   AddTeacherCommands(app, cli);
   AddStudentCommands(app, cli);

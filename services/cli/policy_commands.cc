@@ -12,6 +12,7 @@
 #include "services/cli/cli.h"
 #include "services/cli/exit_code.h"
 #include "services/cli/job_file.h"
+#include "services/cli/job_plan_text.h"
 
 namespace retort::services {
 namespace {
@@ -30,11 +31,10 @@ int ListPacks(const Cli& cli) {
     for (const auto& policy : page->policies()) policies.push_back(policy);
     request.set_page_token(page->next_page_token());
   } while (!request.page_token().empty());
-  if (cli.json()) {
+  if (cli.structured()) {
     std::vector<std::string> items;
     for (const auto& policy : policies) items.push_back(ToJson(policy));
-    cli.out << JsonItems(items);
-    return kExitOk;
+    return cli.PrintItems(items);
   }
   Table table({"POLICY", "VERSION", "DOCUMENT", "CONFIDENCE", "TITLE"});
   for (const auto& p : policies) {
@@ -52,12 +52,13 @@ int GetPack(const Cli& cli, const std::string& id) {
   request.set_name(cli.FullName("policies", id));
   auto policy = (*client)->Call((*client)->policy(), &PolicyStub::GetPolicy, request);
   if (!policy.ok()) return cli.Fail(policy.status());
-  cli.out << (cli.json() ? ToJson(*policy) : Printable(policy->yaml()));
+  if (cli.structured()) return cli.PrintItem(ToJson(*policy));
+  cli.out << Printable(policy->yaml());
   return kExitOk;
 }
 
 int PrintDecision(const Cli& cli, const policy::Decision& decision) {
-  if (cli.json()) {
+  if (cli.structured()) {
     nlohmann::ordered_json json;
     json["effect"] = policy::EffectName(decision.effect);
     json["rules"] = nlohmann::ordered_json::array();
@@ -73,7 +74,7 @@ int PrintDecision(const Cli& cli, const policy::Decision& decision) {
           {{"pack", o.pack}, {"rule", o.rule}, {"kind", o.kind}, {"trigger", o.trigger}, {"text", o.text}});
     }
     json["missing_inputs"] = decision.missing_inputs;
-    cli.out << json.dump(2) << "\n";
+    if (const int code = cli.PrintItem(json.dump(2)); code != kExitOk) return code;
   } else {
     cli.out << policy::EffectName(decision.effect) << "\n";
     for (const auto& r : decision.rules) {
@@ -117,12 +118,7 @@ int CheckJob(const Cli& cli, const std::string& job_file) {
   request.set_validate_only(true);
   auto job = (*client)->Call((*client)->jobs(), &Client::Jobs::Stub::CreateJob, request);
   if (!job.ok()) return cli.Fail(job.status());
-  if (cli.json()) {
-    cli.out << ToJson(*job);
-  } else {
-    cli.out << "allow\n"
-            << (job->state_message().empty() ? "" : "  " + Printable(job->state_message()) + "\n");
-  }
+  PrintPlan(cli, *job);
   return kExitOk;
 }
 
@@ -152,6 +148,8 @@ void AddPolicyCommands(CLI::App& app, Cli& cli) {
   CLI::App* list = policy->add_subcommand("list", "List the active packs")->fallthrough();
   list->footer("Examples:\n  retort policy list\n  retort policy list -o json");
   list->callback([&cli] { cli.action = [&cli] { return ListPacks(cli); }; });
+
+  AddPolicyRevisionCommands(*policy, cli);
 
   // Arguments are shared because CLI11 keeps copies of the callbacks.
   auto id = std::make_shared<std::string>();

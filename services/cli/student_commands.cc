@@ -11,6 +11,7 @@
 #include "ledger/statement.h"
 #include "proto/strict_yaml.h"
 #include "services/cli/cli.h"
+#include "services/cli/entry_pages.h"
 #include "services/cli/evidence_export.h"
 #include "services/cli/exit_code.h"
 #include "services/cli/local_comparison.h"
@@ -37,32 +38,25 @@ struct Release {
   ledger::ReleaseStatement statement;
 };
 
-// In log order. A project whose log does not exist yet has released nothing.
+// In log order.
 absl::StatusOr<std::vector<Release>> ReadReleases(const Cli& cli, Client& client) {
   std::vector<Release> releases;
-  retort::ledger::v1::ListEntriesRequest request;
-  request.set_parent(cli.parent() + "/ledgers/main");
-  request.set_kind(retort::ledger::v1::ENTRY_KIND_RELEASE);
-  request.set_page_size(100);
-  do {
-    auto page = client.Call(client.ledger(), &Client::Ledger::Stub::ListEntries, request);
-    if (absl::IsNotFound(page.status())) return releases;
-    if (!page.ok()) return page.status();
-    for (const auto& entry : page->entries()) {
-      if (entry.statements().empty()) return absl::DataLossError("a RELEASE entry without a statement");
-      const std::string& json = entry.statements(0).statement();
-      auto statement = ledger::ReleaseStatement::Parse(json);
-      if (!statement.ok()) return statement.status();
-      releases.push_back({entry.index(), entry.append_time(), json, *std::move(statement)});
-    }
-    request.set_page_token(page->next_page_token());
-  } while (!request.page_token().empty());
+  auto status =
+      ForEachEntry(client, cli.parent(), retort::ledger::v1::ENTRY_KIND_RELEASE, [&](const auto& entry) {
+        const std::string& json = entry.statements(0).statement();
+        auto statement = ledger::ReleaseStatement::Parse(json);
+        if (!statement.ok()) return statement.status();
+        releases.push_back({entry.index(), entry.append_time(), json, *std::move(statement)});
+        return absl::OkStatus();
+      });
+  if (!status.ok()) return status;
   return releases;
 }
 
 // Entry and statement, as JSON.
 nlohmann::ordered_json JsonOfRelease(const Release& release) {
-  return {{"entry", release.entry},
+  return {{"name", release.statement.student},
+          {"entry", release.entry},
           {"releaseTime", google::protobuf::util::TimeUtil::ToString(release.time)},
           {"statement", nlohmann::ordered_json::parse(release.json)}};  // parsed once already, so it is JSON
 }
@@ -77,11 +71,10 @@ int ListStudents(const Cli& cli) {
   if (!client.ok()) return cli.Fail(client.status());
   auto releases = ReadReleases(cli, **client);
   if (!releases.ok()) return cli.Fail(releases.status());
-  if (cli.json()) {
+  if (cli.structured()) {
     std::vector<std::string> items;
     for (const Release& release : *releases) items.push_back(JsonOfRelease(release).dump());
-    cli.out << JsonItems(items);
-    return kExitOk;
+    return cli.PrintItems(items);
   }
   Table table({"NAME", "RELEASED", "JOB", "KL", "AGREEMENT", "PERPLEXITY", "ENTRY"}, {3, 4, 5, 6});
   for (const Release& release : *releases) {
@@ -111,9 +104,8 @@ int GetReleased(const Cli& cli, const std::string& name) {
     return cli.Fail(absl::NotFoundError("there is no folder " + name + " and no released student " + full +
                                         "; `retort student list` shows those that are there"));
   }
-  if (cli.json()) {
-    cli.out << JsonOfRelease(*found).dump(2) << "\n";
-    return kExitOk;
+  if (cli.structured()) {
+    return cli.PrintItem(JsonOfRelease(*found).dump(2));
   }
   const ledger::ReleaseStatement& statement = found->statement;
   int64_t bytes = 0;
@@ -151,13 +143,12 @@ int GetStudent(const Cli& cli, const std::string& folder) {
   if (!IsStudentFolder(folder)) return GetReleased(cli, folder);
   auto model = student::StudentModel::Load(folder, {});
   if (!model.ok()) return cli.Fail(model.status());
-  if (cli.json()) {
+  if (cli.structured()) {
     nlohmann::ordered_json json = {{"parameters", (*model)->parameters()},
                                    {"active_parameters", (*model)->active_parameters()},
                                    {"vocabulary_size", (*model)->tokenizer().vocabulary_size()},
                                    {"context_length", (*model)->config().context}};
-    cli.out << json.dump(2) << "\n";
-    return kExitOk;
+    return cli.PrintItem(json.dump(2));
   }
   Table table({"STUDENT", folder});
   table.Add({"parameters", std::to_string((*model)->parameters())});
@@ -196,14 +187,13 @@ int Eval(const Cli& cli, const EvalArguments& arguments) {
       cli.err << "compared " << done << "/" << total << " prompts" << std::endl;
   });
   if (!quality.ok()) return cli.Fail(quality.status());
-  if (cli.json()) {
+  if (cli.structured()) {
     nlohmann::ordered_json json = {{"kl", quality->kl},
                                    {"agreement", quality->agreement},
                                    {"perplexity", quality->perplexity},
                                    {"tokens", quality->tokens},
                                    {"prompts", prompts.size()}};
-    cli.out << json.dump(2) << "\n";
-    return kExitOk;
+    return cli.PrintItem(json.dump(2));
   }
   Table table({"KL", "AGREEMENT", "PERPLEXITY", "TOKENS", "PROMPTS"}, {0, 1, 2, 3, 4});
   table.Add({Decimal(quality->kl, 3), Decimal(quality->agreement, 3), Decimal(quality->perplexity, 1),

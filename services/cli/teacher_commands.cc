@@ -24,11 +24,10 @@ int ListTeachers(const Cli& cli) {
     request.set_page_token(page->next_page_token());
   } while (!request.page_token().empty());
 
-  if (cli.json()) {
+  if (cli.structured()) {
     std::vector<std::string> items;
     for (const auto& teacher : teachers) items.push_back(ToJson(teacher));
-    cli.out << JsonItems(items);
-    return kExitOk;
+    return cli.PrintItems(items);
   }
   Table table({"NAME", "PROVIDER", "CHANNEL", "MODEL", "ENDPOINT", "LOGPROBS", "STATE"}, {5});
   for (const auto& teacher : teachers) {
@@ -67,9 +66,8 @@ int AskTeacher(const Cli& cli, const AskArguments& arguments) {
   request.mutable_sampling()->set_max_tokens(arguments.max_tokens);
   auto answer = (*client)->Call((*client)->jobs(), &Client::Jobs::Stub::AskTeacher, request);
   if (!answer.ok()) return cli.Fail(answer.status());
-  if (cli.json()) {
-    cli.out << ToJson(*answer);
-    return kExitOk;
+  if (cli.structured()) {
+    return cli.PrintItem(ToJson(*answer));
   }
   cli.out << Printable(answer->completion()) << std::endl;
   cli.err << "entry " << answer->entry() << " of the ledger; training on it: " << answer->effect() << "; "

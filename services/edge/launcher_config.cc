@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "google/protobuf/map.h"
+#include "services/edge/address.h"
 #include "services/edge/status.h"
 
 namespace retort::services {
@@ -30,11 +31,6 @@ bool IsObjectName(const std::string& name) {
 bool IsAbsolute(const std::string& path) {
   return !path.empty() && path.front() == '/' && path.find("/..") == std::string::npos &&
          path.find(':') == std::string::npos;
-}
-
-bool IsAddress(const std::string& address) {
-  const size_t colon = address.rfind(':');
-  return colon != std::string::npos && colon > 0 && colon + 1 < address.size();
 }
 
 // A Kubernetes quantity without a sign: digits, a point, one suffix.

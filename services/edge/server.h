@@ -3,6 +3,8 @@
 #ifndef SERVICES_EDGE_SERVER_H_
 #define SERVICES_EDGE_SERVER_H_
 
+#include <grpcpp/support/server_interceptor.h>
+
 #include <chrono>
 #include <memory>
 #include <string>
@@ -28,6 +30,8 @@ struct EdgeServerOptions {
   const AccessGuard* access = nullptr;
   // How soon new certificates at the same paths are used.
   std::chrono::seconds certificate_refresh{20};
+  // Sees every call, or null: services/telemetry/call_telemetry.h.
+  std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface> telemetry;
 };
 
 // A service to serve: the synchronous implementation of the proto service `name`, for example
@@ -44,7 +48,7 @@ class EdgeServer {
   // the port is taken or the address cannot be bound, a TLS file is unusable, or a method has no access rule;
   // the message names address, file or method. Health answers SERVING from the start for "" and every
   // service; see SetServing.
-  static absl::StatusOr<std::unique_ptr<EdgeServer>> Start(const EdgeServerOptions& options,
+  static absl::StatusOr<std::unique_ptr<EdgeServer>> Start(EdgeServerOptions options,
                                                            const std::vector<ServedService>& services);
   ~EdgeServer();
 

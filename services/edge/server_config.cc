@@ -8,6 +8,7 @@
 
 #include "ledger/fixed_decimal.h"
 #include "proto/strict_yaml.h"
+#include "services/edge/address.h"
 #include "services/edge/launcher_config.h"
 #include "services/edge/resource_name.h"
 #include "services/edge/status.h"
@@ -29,6 +30,11 @@ absl::Status CheckUse(std::string_view field, const std::string& value, bool use
   return absl::OkStatus();
 }
 
+bool IsCurrency(std::string_view text) {
+  return text.size() == 3 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
+}
+
 absl::Status CheckTrainingCosts(const server::v1::TrainingCosts& costs) {
   for (const auto& [field, value] : {std::pair{"price_device_hour", costs.price_device_hour()},
                                      {"price_kwh", costs.price_kwh()},
@@ -38,12 +44,52 @@ absl::Status CheckTrainingCosts(const server::v1::TrainingCosts& costs) {
                         "a decimal number like \"0.30\", with at most nine digits after the point");
   }
   const bool priced = !costs.price_device_hour().empty() || !costs.price_kwh().empty();
-  const bool letters =
-      costs.currency().size() == 3 && std::all_of(costs.currency().begin(), costs.currency().end(),
-                                                  [](char c) { return c >= 'A' && c <= 'Z'; });
-  if (priced ? letters : costs.currency().empty()) return absl::OkStatus();
+  if (priced ? IsCurrency(costs.currency()) : costs.currency().empty()) return absl::OkStatus();
   return InvalidField("training_costs.currency", costs.currency(),
                       "three capital letters, together with a price");
+}
+
+absl::Status CheckPrice(const std::string& field, const server::v1::TeacherConfig& teacher) {
+  if (!teacher.has_price()) return absl::OkStatus();
+  const auto& price = teacher.price();
+  if (teacher.has_local())
+    return InvalidField(field, "a price", "nothing: a local teacher's cost is the machine's");
+  if (!IsCurrency(price.currency_code()))
+    return InvalidField(field + ".currency_code", price.currency_code(), "three capital letters");
+  for (const auto& [name, value] :
+       {std::pair{"per_million_prompt_tokens", price.per_million_prompt_tokens()},
+        {"per_million_completion_tokens", price.per_million_completion_tokens()}}) {
+    if (!ledger::FixedDecimal::Parse(value).ok())
+      return InvalidField(field + "." + name, value, "a decimal number like \"0.25\"");
+  }
+  return absl::OkStatus();
+}
+
+// Ports besides `listen`, and what is said about the process.
+absl::Status CheckObservation(const ServerConfig& config, bool jobs) {
+  std::set<std::string> taken{config.listen()};
+  for (const auto& [field, value] :
+       {std::pair{"health_listen", config.health_listen()}, {"metrics_listen", config.metrics_listen()}}) {
+    if (value.empty()) continue;
+    if (!IsAddress(value)) return InvalidField(field, value, "host:port");
+    if (!value.ends_with(":0") && !taken.insert(value).second) {
+      return InvalidField(field, value, "a port of its own: it is plaintext, and another field has this one");
+    }
+  }
+  if (!config.advertise().empty() && !jobs) {
+    return InvalidField("advertise", config.advertise(), "nothing: only the role jobs uses it");
+  }
+  if (!config.advertise().empty() &&
+      (!IsAddress(config.advertise()) || AddressWithin(config.advertise()) != config.advertise())) {
+    return InvalidField("advertise", config.advertise(), "host:port that others can call, and no wildcard");
+  }
+  if (!config.log_format().empty() && config.log_format() != "json" && config.log_format() != "text") {
+    return InvalidField("log_format", config.log_format(), "json or text");
+  }
+  if (config.drain_wait_seconds() < 0 || config.drain_wait_seconds() > 60) {
+    return InvalidField("drain_wait_seconds", std::to_string(config.drain_wait_seconds()), "0 to 60");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckTeacher(const server::v1::TeacherConfig& teacher, std::set<std::string>& ids) {
@@ -58,6 +104,7 @@ absl::Status CheckTeacher(const server::v1::TeacherConfig& teacher, std::set<std
     return InvalidField(field + ".channel", "CHANNEL_UNSPECIFIED",
                         "how the model is reached, for example OPEN_WEIGHTS");
   }
+  if (auto s = CheckPrice(field + ".price", teacher); !s.ok()) return s;
   switch (teacher.backend_case()) {
     case server::v1::TeacherConfig::kLocal:
       if (teacher.local().threads() < 0 || teacher.local().max_sequences() < 0) {
@@ -139,8 +186,7 @@ absl::Status ValidateServerConfig(const ServerConfig& config, const std::set<std
   if (!IsReleaseName(config.deployment())) {
     return InvalidField("deployment", config.deployment(), "[A-Za-z0-9][A-Za-z0-9._-]{0,95}");
   }
-  if (config.listen().find(':') == std::string::npos)
-    return InvalidField("listen", config.listen(), "host:port");
+  if (!IsAddress(config.listen())) return InvalidField("listen", config.listen(), "host:port");
   if (config.data_dir().empty()) return InvalidField("data_dir", "", "a directory");
   for (const auto& [field, value] : {std::pair{"tls.certificate", config.tls().certificate()},
                                      {"tls.private_key", config.tls().private_key()},
@@ -173,6 +219,8 @@ absl::Status ValidateServerConfig(const ServerConfig& config, const std::set<std
                         ledger ? "nothing: the role ledger is hosted here"
                                : "host:port: every process records there who was let in and who was refused");
   }
+  if (!policy && !config.keys().reviewer().empty())
+    return InvalidField("keys.reviewer", config.keys().reviewer(), "nothing: only the role policy uses it");
   if (!jobs && !config.trainer_program().empty()) {
     return InvalidField("trainer_program", config.trainer_program(), "nothing: only the role jobs uses it");
   }
@@ -181,6 +229,7 @@ absl::Status ValidateServerConfig(const ServerConfig& config, const std::set<std
                         "nothing: only the role jobs uses it");
   }
   if (auto s = CheckTrainingCosts(config.training_costs()); !s.ok()) return s;
+  if (auto s = CheckObservation(config, jobs); !s.ok()) return s;
   if (config.has_training_launcher()) {
     if (!jobs) return InvalidField("training_launcher", "a launcher", "nothing: only the role jobs uses it");
     if (auto s = CheckTrainingLauncher(config, ledger); !s.ok()) return s;

@@ -27,8 +27,9 @@ ErrorReason ReasonOfCode(absl::StatusCode code) {
     case absl::StatusCode::kDataLoss:
       return LEDGER_CORRUPT;
     case absl::StatusCode::kUnavailable:
-    case absl::StatusCode::kDeadlineExceeded:
       return PEER_UNAVAILABLE;
+    case absl::StatusCode::kDeadlineExceeded:
+      return DEADLINE_EXCEEDED;
     case absl::StatusCode::kCancelled:
       return CANCELLED;
     case absl::StatusCode::kFailedPrecondition:
@@ -86,8 +87,7 @@ ErrorMetadata MetadataOf(const absl::Status& status) {
   return {info.metadata().begin(), info.metadata().end()};
 }
 
-grpc::Status ToGrpcStatus(const absl::Status& status) {
-  if (status.ok()) return grpc::Status::OK;
+google::rpc::Status ToRpcStatus(const absl::Status& status) {
   absl::Status detailed = status;
   if (!detailed.GetPayload(kErrorInfoUrl).has_value())
     detailed = WithReason(detailed, ReasonOfCode(status.code()));
@@ -99,8 +99,13 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
     any->set_type_url(std::string(url));
     any->set_value(std::string(payload));
   });
+  return details;
+}
+
+grpc::Status ToGrpcStatus(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()),
-                      details.SerializeAsString());
+                      ToRpcStatus(status).SerializeAsString());
 }
 
 absl::Status FromGrpcStatus(const grpc::Status& status) {

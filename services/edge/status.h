@@ -20,6 +20,9 @@
 #include "absl/status/status.h"
 #include "retort/error_reason.pb.h"
 
+namespace google::rpc {
+class Status;
+}
 namespace grpc {
 class Status;
 }
@@ -44,6 +47,8 @@ ErrorReason ReasonOf(const absl::Status& status);
 ErrorMetadata MetadataOf(const absl::Status& status);
 
 grpc::Status ToGrpcStatus(const absl::Status& status);
+// The same as a message, for errors that are stored or listed; the status is not OK.
+google::rpc::Status ToRpcStatus(const absl::Status& status);
 absl::Status FromGrpcStatus(const grpc::Status& status);
 
 }  // namespace retort::services

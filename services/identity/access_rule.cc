@@ -32,10 +32,12 @@ const AccessRule* OptionOf(const google::protobuf::MethodDescriptor& method) {
       {"google.longrunning.Operations.ListOperations", MakeRule({ROLE_VIEWER}, "name", AUDIT_REFUSALS)},
       {"google.longrunning.Operations.GetOperation", MakeRule({ROLE_VIEWER}, "name", AUDIT_REFUSALS)},
       {"google.longrunning.Operations.WaitOperation", MakeRule({ROLE_VIEWER}, "name", AUDIT_REFUSALS)},
+      // Operations read evidence, so those whose work it may be about neither stop one nor forget its
+      // outcome.
       {"google.longrunning.Operations.CancelOperation",
-       MakeRule({ROLE_SUBMITTER, ROLE_OPERATOR}, "name", AUDIT_ALL)},
+       MakeRule({ROLE_AUDITOR, ROLE_OPERATOR}, "name", AUDIT_ALL)},
       {"google.longrunning.Operations.DeleteOperation",
-       MakeRule({ROLE_SUBMITTER, ROLE_OPERATOR}, "name", AUDIT_ALL)},
+       MakeRule({ROLE_AUDITOR, ROLE_OPERATOR}, "name", AUDIT_ALL)},
   };
   const auto found = published.find(method.full_name());
   return found == published.end() ? nullptr : &found->second;

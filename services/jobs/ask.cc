@@ -2,8 +2,8 @@
 
 #include "ledger/digest.h"
 #include "ledger/uuid.h"
+#include "services/edge/request_hash.h"
 #include "services/edge/status.h"
-#include "services/jobs/request_hash.h"
 #include "services/jobs/request_id.h"
 #include "services/jobs/sample.h"
 #include "services/jobs/wire.h"
@@ -52,7 +52,7 @@ absl::StatusOr<v1::AskTeacherResponse> Asker::Ask(const v1::AskTeacherRequest& r
   const std::string project = request.teacher().substr(0, request.teacher().find("/teachers/"));
   const std::string job = project + "/jobs/" + kAskJobId;
   const std::string uid = UidOf(project, request.request_id());
-  const RequestKey key{project, "AskTeacher", request.request_id(), RequestHash(request)};
+  const RequestKey key{project, "AskTeacher", request.request_id(), services::RequestHash(request)};
   if (auto answered = place_.store->AnswerOf(key); !answered.ok()) return answered.status();
   {
     std::lock_guard lock(mutex_);

@@ -1,5 +1,7 @@
 #include "services/jobs/job_context.h"
 
+#include "services/jobs/job_view.h"
+
 namespace retort::jobs {
 
 JobContext::JobContext(Workplace& place, StopSignal& stop, std::string name)
@@ -32,15 +34,18 @@ void JobContext::Waiting(std::string_view peer, const absl::Status& status) {
   Change(message.empty() ? "going on" : message, [&](v1::JobRecord& record) {
     record.mutable_job()->set_state_reason(message.empty() ? "" : "PEER_UNAVAILABLE");
     record.mutable_job()->set_state_message(message);
+    record.mutable_job()->set_blocking_resource(message.empty() ? "" : ResourceOf(peer));
   }).IgnoreError();
 }
 
 void Advance(v1::JobRecord& record, v1::JobRecord::Stage stage, v1::Job::State state) {
   record.set_stage(stage);
   v1::Job& job = *record.mutable_job();
-  if (job.state() != v1::Job::STATE_CANCELLING) job.set_state(state);
+  if (job.state() == v1::Job::STATE_CANCELLING || job.state() == v1::Job::STATE_PAUSING) return;
+  job.set_state(state);
   job.clear_state_reason();
   job.clear_state_message();
+  job.clear_blocking_resource();
 }
 
 v1::Job::State StateOf(v1::JobRecord::Stage stage) {

@@ -41,7 +41,8 @@ struct Workplace {
   std::filesystem::path runs_dir, students_dir, licences_dir;
   Patience patience;
   std::function<std::chrono::system_clock::time_point()> now;
-  std::timed_mutex training;  // one run at a time: it uses every core
+  std::function<void(std::chrono::milliseconds)> began;  // JobsServiceOptions::began
+  std::timed_mutex training;                             // one run at a time: it uses every core
 };
 
 // How a step of a job ended, when it did not fail.
@@ -87,8 +88,8 @@ class JobContext {
   std::string waiting_for_;  // what the job says now
 };
 
-// Sets stage and state, unless the job is being cancelled: then only the stage, and the runner carries the
-// cancellation out. Clears reason and message.
+// Sets stage and state, unless the job is being cancelled or paused: then only the stage, and the runner
+// carries out what was asked. Clears reason, message and what the job waited for.
 void Advance(v1::JobRecord& record, v1::JobRecord::Stage stage, v1::Job::State state);
 
 // The state in which a job of this stage is worked on.

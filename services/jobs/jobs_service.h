@@ -14,12 +14,14 @@
 #include <chrono>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "ledger/signing.h"
 #include "retort/jobs/v1/jobs.grpc.pb.h"
+#include "services/identity/peer.h"
 #include "services/jobs/job_context.h"
 #include "services/jobs/peers.h"
 #include "services/jobs/training.h"
@@ -46,10 +48,14 @@ struct JobsServiceOptions {
   int active_jobs_max = 8;
   // How often things are tried before a job fails.
   Patience patience;
+  // Gets how long a job has waited between its creation and its first step; from any thread. May be empty.
+  std::function<void(std::chrono::milliseconds)> began;
   // Streams of WatchJob at the same time; each holds a thread.
   int watchers_max = 64;
   std::chrono::milliseconds heartbeat = std::chrono::seconds(15);
   std::function<std::chrono::system_clock::time_point()> now = std::chrono::system_clock::now;
+  // Who calls: recorded as a job's submitter and a sample's reviewer, which must not be the same.
+  std::function<std::string(const grpc::ServerContext&)> caller = services::CallerOf;
 };
 
 class JobsService final : public v1::JobsService::Service {
@@ -64,10 +70,17 @@ class JobsService final : public v1::JobsService::Service {
   // Unavailable when the stored jobs cannot be read.
   absl::Status Start();
 
+  // How many jobs are in each state, "QUEUED" and so on; every state is there. The errors of
+  // JobStore::CountByState.
+  absl::StatusOr<std::map<std::string, int64_t>> CountByState() const;
+
   // Ends all work within about `grace`: calls in flight may finish, then they are cancelled; a trainer is
   // asked to stop at its next checkpoint and killed after that. Nothing is lost: the next Start goes on. Ends
   // watches. Called by the destructor with no grace.
   void Stop(std::chrono::milliseconds grace);
+
+  // The student service over the same state, to be registered beside this one. Owned by this service.
+  grpc::Service* students();
 
   grpc::Status CreateJob(grpc::ServerContext* context, const v1::CreateJobRequest* request,
                          v1::Job* response) override;
@@ -75,10 +88,30 @@ class JobsService final : public v1::JobsService::Service {
                       v1::Job* response) override;
   grpc::Status ListJobs(grpc::ServerContext* context, const v1::ListJobsRequest* request,
                         v1::ListJobsResponse* response) override;
+  grpc::Status UpdateJob(grpc::ServerContext* context, const v1::UpdateJobRequest* request,
+                         v1::Job* response) override;
+  grpc::Status DeleteJob(grpc::ServerContext* context, const v1::DeleteJobRequest* request,
+                         google::protobuf::Empty* response) override;
   grpc::Status CancelJob(grpc::ServerContext* context, const v1::CancelJobRequest* request,
                          v1::Job* response) override;
+  grpc::Status PauseJob(grpc::ServerContext* context, const v1::PauseJobRequest* request,
+                        v1::Job* response) override;
   grpc::Status ResumeJob(grpc::ServerContext* context, const v1::ResumeJobRequest* request,
                          v1::Job* response) override;
+  grpc::Status RetryJob(grpc::ServerContext* context, const v1::RetryJobRequest* request,
+                        v1::Job* response) override;
+  grpc::Status GetJobLog(grpc::ServerContext* context, const v1::GetJobLogRequest* request,
+                         v1::GetJobLogResponse* response) override;
+  grpc::Status GetSample(grpc::ServerContext* context, const v1::GetSampleRequest* request,
+                         ledger::v1::Sample* response) override;
+  grpc::Status ListSamples(grpc::ServerContext* context, const v1::ListSamplesRequest* request,
+                           v1::ListSamplesResponse* response) override;
+  grpc::Status ApproveSample(grpc::ServerContext* context, const v1::ApproveSampleRequest* request,
+                             ledger::v1::Sample* response) override;
+  grpc::Status RejectSample(grpc::ServerContext* context, const v1::RejectSampleRequest* request,
+                            ledger::v1::Sample* response) override;
+  grpc::Status WatchJobLog(grpc::ServerContext* context, const v1::WatchJobLogRequest* request,
+                           grpc::ServerWriter<v1::WatchJobLogResponse>* writer) override;
   grpc::Status WatchJob(grpc::ServerContext* context, const v1::WatchJobRequest* request,
                         grpc::ServerWriter<v1::WatchJobResponse>* writer) override;
   grpc::Status AskTeacher(grpc::ServerContext* context, const v1::AskTeacherRequest* request,

@@ -3,9 +3,9 @@
 #include "ledger/digest.h"
 #include "ledger/hex.h"
 #include "ledger/signed_statement.h"
+#include "policy/decision_statement.h"
 #include "services/edge/status.h"
 #include "services/jobs/peer_call.h"
-#include "services/jobs/request_id.h"
 #include "services/jobs/wire.h"
 
 namespace retort::jobs {
@@ -13,7 +13,10 @@ namespace retort::jobs {
 PackRegister::PackRegister(Peers& peers, const ledger::SigningKey& key) : peers_(peers), key_(key) {}
 
 absl::Status PackRegister::Ensure(StopSignal& stop, const std::string& project,
-                                  const std::vector<ledger::PackReference>& packs) {
+                                  const std::vector<ledger::PackReference>& packs, std::string_view* asked) {
+  std::string_view peer;
+  std::string_view& now = asked == nullptr ? peer : *asked;
+  now = "ledger";
   std::lock_guard lock(mutex_);
   ledger::v1::LookupRequestsRequest lookup;
   lookup.set_parent(project);
@@ -21,7 +24,7 @@ absl::Status PackRegister::Ensure(StopSignal& stop, const std::string& project,
   for (const ledger::PackReference& pack : packs) {
     if (known_.count({project, pack.sha256}) != 0) continue;
     unknown.push_back(&pack);
-    lookup.add_request_ids(PackRequestId(project, pack.id, pack.version, pack.sha256));
+    lookup.add_request_ids(policy::PackRequestId(project, pack.id, pack.version, pack.sha256));
   }
   if (unknown.empty()) return absl::OkStatus();
   auto found =
@@ -29,7 +32,7 @@ absl::Status PackRegister::Ensure(StopSignal& stop, const std::string& project,
   if (!found.ok()) return found.status();
   for (size_t i = 0; i < unknown.size(); ++i) {
     if (found->entries().count(lookup.request_ids(static_cast<int>(i))) == 0) {
-      if (auto appended = Append(stop, project, *unknown[i]); !appended.ok()) return appended;
+      if (auto appended = Append(stop, project, *unknown[i], now); !appended.ok()) return appended;
     }
     known_.emplace(project, unknown[i]->sha256);
   }
@@ -37,7 +40,8 @@ absl::Status PackRegister::Ensure(StopSignal& stop, const std::string& project,
 }
 
 absl::Status PackRegister::Append(StopSignal& stop, const std::string& project,
-                                  const ledger::PackReference& pack) {
+                                  const ledger::PackReference& pack, std::string_view& asked) {
+  asked = "policy";
   policy::v1::GetPolicyRequest get;
   get.set_name(project + "/policies/" + pack.id);
   auto policy = CallOnce(stop, *peers_.policy, &policy::v1::PolicyService::StubInterface::GetPolicy, get);
@@ -48,7 +52,7 @@ absl::Status PackRegister::Append(StopSignal& stop, const std::string& project,
   }
   ledger::PolicyPackStatement statement;
   statement.project = project;
-  statement.request_id = PackRequestId(project, pack.id, pack.version, pack.sha256);
+  statement.request_id = policy::PackRequestId(project, pack.id, pack.version, pack.sha256);
   statement.id = pack.id;
   statement.version = pack.version;
   statement.sha256 = pack.sha256;
@@ -63,6 +67,7 @@ absl::Status PackRegister::Append(StopSignal& stop, const std::string& project,
   ledger::v1::Attachment& attachment = *append.add_attachments();
   attachment.set_sha256(pack.sha256);
   attachment.set_content(policy->yaml());
+  asked = "ledger";
   auto entry = CallOnce(stop, *peers_.ledger, &ledger::v1::LedgerService::StubInterface::AppendEntry, append);
   if (!entry.ok() && services::ReasonOf(entry.status()) != REQUEST_ID_REUSED) return entry.status();
   return absl::OkStatus();

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -29,12 +30,14 @@ class PackRegister {
 
   // Appends those of `packs` that the log of projects/{project} does not have. OK when all are there.
   // Unavailable when a peer is away, or when the policy service now holds another version of a pack than the
-  // decision names: both are for the caller to try again. Other errors are the peer's.
+  // decision names: both are for the caller to try again. Other errors are the peer's. `asked`, which may be
+  // null, becomes the peer that the error is of: policy or ledger.
   absl::Status Ensure(StopSignal& stop, const std::string& project,
-                      const std::vector<ledger::PackReference>& packs);
+                      const std::vector<ledger::PackReference>& packs, std::string_view* asked = nullptr);
 
  private:
-  absl::Status Append(StopSignal& stop, const std::string& project, const ledger::PackReference& pack);
+  absl::Status Append(StopSignal& stop, const std::string& project, const ledger::PackReference& pack,
+                      std::string_view& asked);
 
   Peers& peers_;
   const ledger::SigningKey& key_;

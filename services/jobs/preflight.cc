@@ -40,23 +40,6 @@ absl::Status Refusal(const ledger::DecisionStatement& decision) {
 
 }  // namespace
 
-absl::Status CheckJob(Peers& peers, StopSignal& stop, const std::string& job, const std::string& uid,
-                      const v1::JobSpec& spec, std::chrono::system_clock::time_point now) {
-  teacher::v1::GetTeacherRequest get;
-  get.set_name(job.substr(0, job.find("/jobs/")) + "/teachers/" + spec.teacher());
-  auto teacher = CallOnce(stop, *peers.teacher, &TeacherStub::GetTeacher, get);
-  if (!teacher.ok()) return teacher.status();
-  policy::v1::DecideJobRequest request;
-  request.set_job(job);
-  request.set_job_uid(uid);
-  *request.mutable_facts() = FactsOf(*teacher, spec, "scripted", now);
-  auto response = CallOnce(stop, *peers.policy, &PolicyStub::DecideJob, request);
-  if (!response.ok()) return response.status();
-  auto decision = ledger::DecisionStatement::Parse(response->decision());
-  if (!decision.ok()) return absl::InternalError("the policy service's decision cannot be read");
-  return decision->effect == "allow" ? absl::OkStatus() : Refusal(*decision);
-}
-
 absl::StatusOr<StepEnd> Preflight(JobContext& job, const v1::JobRecord& read) {
   v1::JobRecord record = read;
   if (!record.has_preflight()) {
@@ -69,11 +52,12 @@ absl::StatusOr<StepEnd> Preflight(JobContext& job, const v1::JobRecord& read) {
     return absl::InternalError("the policy service's decision cannot be read: " +
                                std::string(decision.status().message()));
   }
+  std::string_view asked;
   auto registered = CallUntilAnswered<bool>(
       job.stop(), StopSignal::Kind::kCancel, job.place().patience.pauses,
-      [&](const absl::Status& status) { job.Waiting("policy or ledger", status); },
+      [&](const absl::Status& status) { job.Waiting(asked, status); },
       [&]() -> absl::StatusOr<bool> {
-        if (auto status = job.place().packs->Ensure(job.stop(), job.project(), decision->packs);
+        if (auto status = job.place().packs->Ensure(job.stop(), job.project(), decision->packs, &asked);
             !status.ok()) {
           return status;
         }

@@ -14,11 +14,6 @@ namespace retort::jobs {
 // peers'.
 absl::StatusOr<StepEnd> Preflight(JobContext& job, const v1::JobRecord& record);
 
-// What policy would say about a job that is not created: OK, or the refusal that Preflight would give, or the
-// peer's error. Nothing is appended.
-absl::Status CheckJob(Peers& peers, StopSignal& stop, const std::string& job, const std::string& uid,
-                      const v1::JobSpec& spec, std::chrono::system_clock::time_point now);
-
 }  // namespace retort::jobs
 
 #endif  // SERVICES_JOBS_PREFLIGHT_H_

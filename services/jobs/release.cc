@@ -219,6 +219,7 @@ absl::StatusOr<StepEnd> Release(JobContext& job, const v1::JobRecord& read) {
     v1::Job& now = *stored.mutable_job();
     now.mutable_entries()->set_release(entry->index());
     now.set_student(job.project() + "/students/" + now.spec().student().name());
+    *stored.mutable_release_time() = entry->append_time();
     stored.set_stage(v1::JobRecord::STAGE_DONE);
     // What is in the ledger is released, even when somebody has cancelled meanwhile.
     now.set_state(v1::Job::STATE_SUCCEEDED);

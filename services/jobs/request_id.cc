@@ -14,13 +14,6 @@ std::string Derived(const std::string& text) {
 
 }  // namespace
 
-std::string PackRequestId(std::string_view project, std::string_view pack, std::string_view version,
-                          std::string_view sha256) {
-  std::string text = "retort/pack/v1";
-  for (const std::string_view part : {project, pack, version, sha256}) text.append("\n").append(part);
-  return Derived(text);
-}
-
 std::string MilestoneRequestId(std::string_view milestone, std::string_view job_uid) {
   return Derived("retort/" + std::string(milestone) + "/v1\n" + std::string(job_uid));
 }

@@ -8,11 +8,6 @@
 
 namespace retort::jobs {
 
-// Id of the POLICY_PACK entry of a pack in one project: from
-// "retort/pack/v1\n" project "\n" pack "\n" version "\n" sha256.
-std::string PackRequestId(std::string_view project, std::string_view pack, std::string_view version,
-                          std::string_view sha256);
-
 // Id of the one entry of a kind that a job has: from "retort/" milestone "/v1\n" job_uid. Milestones are
 // "dataset" and "release".
 std::string MilestoneRequestId(std::string_view milestone, std::string_view job_uid);

@@ -1,14 +1,15 @@
 #include "services/jobs/runner.h"
 
 #include <algorithm>
-#include <iostream>
 
 #include "services/edge/status.h"
 #include "services/jobs/dataset_step.h"
 #include "services/jobs/extraction.h"
+#include "services/jobs/job_view.h"
 #include "services/jobs/preflight.h"
 #include "services/jobs/release.h"
 #include "services/jobs/training_step.h"
+#include "services/telemetry/log.h"
 
 namespace retort::jobs {
 namespace {
@@ -30,16 +31,12 @@ absl::StatusOr<StepEnd> RunStage(JobContext& job, const v1::JobRecord& record) {
   }
 }
 
-bool IsResting(v1::Job::State state) {
-  return state == v1::Job::STATE_SUCCEEDED || state == v1::Job::STATE_FAILED ||
-         state == v1::Job::STATE_CANCELLED || state == v1::Job::STATE_AWAITING_REVIEW;
-}
-
 void SetState(v1::JobRecord& record, v1::Job::State state, ErrorReason reason, const std::string& message) {
   v1::Job& job = *record.mutable_job();
   job.set_state(state);
   job.set_state_reason(reason == ERROR_REASON_UNSPECIFIED ? "" : ErrorReason_Name(reason));
   job.set_state_message(message);
+  job.clear_blocking_resource();
 }
 
 // The reason that a job shows for an error without one.
@@ -87,13 +84,28 @@ void JobRunner::Add(const std::string& job) {
   changed_.notify_one();
 }
 
-void JobRunner::Cancel(const std::string& job) {
-  {
-    std::lock_guard lock(mutex_);
-    if (const auto active = active_.find(job); active != active_.end())
-      active->second->Raise(StopSignal::Kind::kCancel);
+void JobRunner::Interrupt(const std::string& job) {
+  std::lock_guard lock(mutex_);
+  if (const auto active = active_.find(job); active != active_.end()) {
+    active->second->Raise(StopSignal::Kind::kCancel);
+    again_.insert(job);
+    return;
   }
-  Add(job);
+  if (const auto queued = std::find(queue_.begin(), queue_.end(), job); queued != queue_.end())
+    queue_.erase(queued);
+  queue_.push_front(job);
+  changed_.notify_one();
+}
+
+int JobRunner::QueuePosition(const std::string& job) const {
+  const std::string_view project = std::string_view(job).substr(0, job.find("/jobs/") + 6);
+  std::lock_guard lock(mutex_);
+  int position = 0;
+  for (const std::string& name : queue_) {
+    position += name.starts_with(project);
+    if (name == job) return position;
+  }
+  return 0;
 }
 
 void JobRunner::Stop(std::chrono::milliseconds grace) {
@@ -128,10 +140,16 @@ void JobRunner::Work() {
 
 void JobRunner::RunJob(const std::string& name, StopSignal& stop) {
   JobContext job(place_, stop, name);
-  if (auto before = place_.store->Read(name); before.ok() &&
-                                              (before->job().state_reason() == "PEER_UNAVAILABLE" ||
-                                               before->job().state_reason() == "TRAINING_WAITS") &&
-                                              !IsResting(before->job().state())) {
+  const auto before = place_.store->Read(name);
+  if (before.ok() && before->job().state() == v1::Job::STATE_QUEUED && place_.began) {
+    const auto created = std::chrono::seconds(before->job().create_time().seconds());
+    place_.began(
+        std::chrono::duration_cast<std::chrono::milliseconds>(place_.now().time_since_epoch() - created));
+  }
+  if (before.ok() &&
+      (before->job().state_reason() == "PEER_UNAVAILABLE" ||
+       before->job().state_reason() == "TRAINING_WAITS") &&
+      !IsResting(before->job().state())) {
     // An earlier process ended while it waited; this one has not asked yet.
     job.Change("going on",
                [](v1::JobRecord& stored) {
@@ -154,12 +172,22 @@ void JobRunner::RunJob(const std::string& name, StopSignal& stop) {
                              })
                       .status();
         if (problem.ok()) return;
+      } else if (record->job().state() == v1::Job::STATE_PAUSING) {
+        problem = job.Change("paused",
+                             [](v1::JobRecord& stored) {
+                               // Somebody may have cancelled it meanwhile; then it is looked at once more.
+                               if (stored.job().state() != v1::Job::STATE_PAUSING) return;
+                               SetState(stored, v1::Job::STATE_PAUSED, PAUSED,
+                                        "somebody asked the job to rest; resume it to let it go on");
+                             })
+                      .status();
+        if (problem.ok()) continue;
       } else {
         auto end = RunStage(job, *record);
         if (end.ok() && *end == StepEnd::kNext) continue;
         if (end.ok()) return;
         if (stop.kind() >= StopSignal::Kind::kShutdown) return;
-        if (stop.kind() == StopSignal::Kind::kCancel) continue;  // the record says CANCELLING
+        if (stop.kind() == StopSignal::Kind::kCancel) continue;  // the record says CANCELLING or PAUSING
         if (!Settled(job, *record, stop)) return;
         problem = job.Change("failed",
                              [&](v1::JobRecord& stored) {
@@ -173,7 +201,8 @@ void JobRunner::RunJob(const std::string& name, StopSignal& stop) {
     }
     if (stop.kind() >= StopSignal::Kind::kShutdown) return;
     // Only a broken database gets here; the job keeps its last good state until the server is started again.
-    std::cerr << "jobs: " << name << " cannot go on: " << problem.message() << std::endl;
+    services::Log(services::LogLevel::kError, "jobs: cannot go on: " + std::string(problem.message()),
+                  {.job = name});
     return;
   }
 }

@@ -36,9 +36,13 @@ class JobRunner {
   // Hands a job over that has work to do; nothing happens when it is being worked on already.
   void Add(const std::string& job);
 
-  // Tells the job's thread that the job, whose state is CANCELLING already, is to stop; a job that waits for
-  // a thread is carried out when its turn comes.
-  void Cancel(const std::string& job);
+  // Tells the job's thread that the job, whose state is CANCELLING or PAUSING already, is to stop. A job that
+  // waits for a thread has nothing to stop: it is taken up before the others.
+  void Interrupt(const std::string& job);
+
+  // The place of a job that waits for a thread among those of its project that do, from 1; 0 when it does not
+  // wait.
+  int QueuePosition(const std::string& job) const;
 
   // Stops: nothing new is begun, calls in flight have `grace` to end and are then cancelled. Jobs keep their
   // state.
@@ -50,7 +54,7 @@ class JobRunner {
 
   Workplace& place_;
   const int threads_max_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::string> queue_;
   std::map<std::string, std::unique_ptr<StopSignal>>

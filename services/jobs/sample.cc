@@ -34,15 +34,18 @@ absl::StatusOr<RecordedSample> Record(Peers& peers, PackRegister& packs, StopSig
   ledger::DecisionStatement decision;
   // The packs are registered with the decision that names them: if they change in between, a new decision is
   // made.
+  std::string_view asked;
   auto decided = CallUntilAnswered<policy::v1::DecideResponse>(
-      stop, options.until, options.pauses, waiting("policy"),
+      stop, options.until, options.pauses,
+      [&](const absl::Status& status) { options.waiting(asked, status); },
       [&]() -> absl::StatusOr<policy::v1::DecideResponse> {
+        asked = "policy";
         auto response = CallOnce(stop, *peers.policy, &PolicyStub::DecideSample, decide);
         if (!response.ok()) return response;
         auto parsed = ledger::DecisionStatement::Parse(response->decision());
         if (!parsed.ok()) return Unreadable("the policy service's decision", parsed.status());
         decision = *std::move(parsed);
-        if (auto registered = packs.Ensure(stop, options.project, decision.packs); !registered.ok())
+        if (auto registered = packs.Ensure(stop, options.project, decision.packs, &asked); !registered.ok())
           return registered;
         return response;
       });

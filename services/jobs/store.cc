@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <random>
@@ -11,6 +12,7 @@
 #include "google/protobuf/util/time_util.h"
 #include "ledger/no_auto_recovery.h"
 #include "ledger/storage_log.h"
+#include "proto/utf8.h"
 #include "rocksdb/db.h"
 #include "rocksdb/write_batch.h"
 #include "services/edge/status.h"
@@ -21,6 +23,9 @@ namespace {
 using services::WithReason;
 
 constexpr uintmax_t kRoomBytes = uintmax_t{16} << 20;  // with less, going on may fail at once again
+constexpr std::chrono::seconds kRepeatedLineEvery(10);
+constexpr int kLookedAtMax = 10'000;  // jobs that one page of a listing may pass over
+constexpr int kCheckEvery = 64;
 constexpr size_t kProtectionBytes = 8;  // RocksDB checks each key and value of a batch up to the log
 
 // Big-endian numbers sort as bytes.
@@ -56,6 +61,12 @@ std::string OrderPrefix(const std::string& project) {
 }
 std::string RequestRowKey(const RequestKey& request) {
   return "request/" + request.project + "/" + request.method + "/" + request.id;
+}
+std::string LogPrefix(const std::string& uid) {
+  return "log/" + uid + "/";
+}
+std::string LogKey(const std::string& uid, int64_t sequence) {
+  return LogPrefix(uid) + BigEndian(static_cast<uint64_t>(sequence), 8);
 }
 std::string EventKey(const std::string& uid, int64_t revision) {
   return EventPrefix(uid) + BigEndian(static_cast<uint64_t>(revision), 8);
@@ -93,7 +104,28 @@ bool EndedWithoutStudent(v1::Job::State state) {
 
 bool HasWork(v1::Job::State state) {
   return state != v1::Job::STATE_SUCCEEDED && !EndedWithoutStudent(state) &&
-         state != v1::Job::STATE_AWAITING_REVIEW;
+         state != v1::Job::STATE_AWAITING_REVIEW && state != v1::Job::STATE_PAUSED;
+}
+
+// One line of printable bytes, cut at the limit.
+std::string LogText(std::string_view text) {
+  std::string line(text.substr(0, kLogLineBytesMax));
+  for (char& c : line) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+  }
+  if (IsUtf8(line)) return line;
+  for (char& c : line) {  // a cut character, or a program that writes bytes of its own
+    if (static_cast<unsigned char>(c) >= 0x80) c = '?';
+  }
+  return line;
+}
+
+std::string WithoutNumbers(std::string_view text) {
+  std::string kept;
+  for (const char c : text) {
+    if ((c < '0' || c > '9') && c != '.') kept += c;
+  }
+  return kept;
 }
 
 }  // namespace
@@ -107,6 +139,15 @@ struct JobStore::Impl {
   mutable std::mutex watch_mutex;
   mutable std::condition_variable watch;
   uint64_t changes = 0;  // guarded by watch_mutex
+
+  // The end of a job's log.
+  struct LogEnd {
+    int64_t sequence = 0;
+    std::string shape;  // of the newest line, numbers aside
+    std::chrono::system_clock::time_point written;
+  };
+  std::mutex log_mutex;                    // lines of one job get their numbers one after another
+  std::map<std::string, LogEnd> log_ends;  // by uid; of jobs whose log this process has written
 
   bool HasRoom() const {
     std::error_code error;
@@ -156,12 +197,81 @@ struct JobStore::Impl {
     if (record.revision() > kEventsKept) batch.Delete(EventKey(job.uid(), record.revision() - kEventsKept));
   }
 
+  absl::StatusOr<LogEnd*> EndOfLog(const std::string& uid) {
+    const auto [at, fresh] = log_ends.try_emplace(uid);
+    if (!fresh) return &at->second;
+    std::unique_ptr<rocksdb::Iterator> row(db->NewIterator(rocksdb::ReadOptions()));
+    row->SeekForPrev(LogKey(uid, INT64_MAX));
+    if (row->Valid() && row->key().starts_with(LogPrefix(uid))) {
+      at->second.sequence =
+          static_cast<int64_t>(FromBigEndian(row->key().ToString().substr(LogPrefix(uid).size())));
+    }
+    if (!row->status().ok()) {
+      log_ends.erase(at);
+      return FromRocks(row->status(), "jobs database, log");
+    }
+    return &at->second;
+  }
+
+  // Puts a line into the batch. Needs log_mutex. A batch that is not written leaves a gap in the numbers, no
+  // more.
+  absl::Status PutLine(const std::string& uid, v1::JobLogLine line, rocksdb::WriteBatch& batch) {
+    auto end = EndOfLog(uid);
+    if (!end.ok()) return end.status();
+    line.set_sequence(++(*end)->sequence);
+    *line.mutable_write_time() = Now();
+    line.set_text(LogText(line.text()));
+    batch.Put(LogKey(uid, line.sequence()), line.SerializeAsString());
+    if (line.sequence() > kLogLinesKept) batch.Delete(LogKey(uid, line.sequence() - kLogLinesKept));
+    return absl::OkStatus();
+  }
+
+  // The event of a revision as a line, unless it only counts on.
+  absl::Status PutEventLine(const v1::Job& job, std::string_view event, rocksdb::WriteBatch& batch) {
+    if (event.empty()) return absl::OkStatus();
+    std::lock_guard lock(log_mutex);
+    auto end = EndOfLog(job.uid());
+    if (!end.ok()) return end.status();
+    const auto time = now();
+    std::string shape = WithoutNumbers(event);
+    if (shape == (*end)->shape && time - (*end)->written < kRepeatedLineEvery) return absl::OkStatus();
+    (*end)->shape = std::move(shape);
+    (*end)->written = time;
+    v1::JobLogLine line;
+    const bool failed = job.state() == v1::Job::STATE_FAILED;
+    const bool waits = job.state_reason() == "PEER_UNAVAILABLE";
+    line.set_severity(failed  ? v1::JobLogLine::SEVERITY_ERROR
+                      : waits ? v1::JobLogLine::SEVERITY_WARNING
+                              : v1::JobLogLine::SEVERITY_INFO);
+    line.set_component("jobs");
+    line.set_text(failed ? std::string(event) + ": " + job.state_message() : std::string(event));
+    return PutLine(job.uid(), std::move(line), batch);
+  }
+
   void PutAnswer(const RequestKey& request, const v1::Job& job, rocksdb::WriteBatch& batch) const {
     if (request.id.empty()) return;
     v1::AnsweredRequest answer;
     answer.set_request_sha256(request.sha256);
     *answer.mutable_job() = job;
+    *answer.mutable_answer_time() = Now();
     batch.Put(RequestRowKey(request), answer.SerializeAsString());
+  }
+
+  // Forgets answers to request ids that nobody repeats any more.
+  absl::Status PruneAnswers() {
+    const int64_t oldest =
+        std::chrono::duration_cast<std::chrono::microseconds>((now() - kAnswersLive).time_since_epoch())
+            .count();
+    rocksdb::WriteBatch batch(0, 0, kProtectionBytes, 0);
+    std::unique_ptr<rocksdb::Iterator> row(db->NewIterator(rocksdb::ReadOptions()));
+    for (row->Seek("request/"); row->Valid() && row->key().starts_with("request/"); row->Next()) {
+      v1::AnsweredRequest answer;
+      if (!answer.ParseFromString(row->value().ToString()) || !answer.has_answer_time()) continue;
+      if (google::protobuf::util::TimeUtil::TimestampToMicroseconds(answer.answer_time()) < oldest)
+        batch.Delete(row->key());
+    }
+    if (!row->status().ok()) return FromRocks(row->status(), "jobs database, answers");
+    return batch.Count() == 0 ? absl::OkStatus() : Write(batch);
   }
 
   google::protobuf::Timestamp Now() const {
@@ -211,6 +321,7 @@ absl::StatusOr<std::unique_ptr<JobStore>> JobStore::Open(const std::filesystem::
     *key = fresh;
   }
   impl->token_key = **key;
+  if (auto pruned = impl->PruneAnswers(); !pruned.ok()) return pruned;
   return std::unique_ptr<JobStore>(new JobStore(std::move(impl)));
 }
 
@@ -250,6 +361,7 @@ absl::StatusOr<v1::Job> JobStore::Create(v1::JobRecord record, const v1::PromptS
   job.mutable_spec()->clear_prompts();
   record.set_revision(0);
   impl_->PutRevision(record, "accepted", batch);
+  if (auto line = impl_->PutEventLine(job, "accepted", batch); !line.ok()) return line;
   batch.Put(PromptsKey(job.uid()), prompts.SerializeAsString());
   const int64_t micros = google::protobuf::util::TimeUtil::TimestampToMicroseconds(job.create_time());
   batch.Put(OrderPrefix(project) + BigEndian(~static_cast<uint64_t>(micros), 8) + job.uid(), job.name());
@@ -300,32 +412,135 @@ absl::StatusOr<v1::JobRecord> JobStore::Change(const std::string& name, std::str
   if (auto changed = change(*record); !changed.ok()) return changed;
   rocksdb::WriteBatch batch(0, 0, kProtectionBytes, 0);
   impl_->PutRevision(*record, event, batch);
+  if (auto line = impl_->PutEventLine(record->job(), event, batch); !line.ok()) return line;
   impl_->PutAnswer(request, record->job(), batch);
   if (auto written = impl_->Write(batch); !written.ok()) return written;
   impl_->Notify();
   return record;
 }
 
-absl::StatusOr<JobPage> JobStore::List(const std::string& project, int32_t size,
-                                       const std::string& position) const {
+absl::StatusOr<JobPage> JobStore::List(const JobQuery& query) const {
   JobPage page;
-  const std::string prefix = OrderPrefix(project);
+  const bool by_name = query.order == JobOrder::kByName || query.order == JobOrder::kByNameDescending;
+  const bool backwards = query.order == JobOrder::kOldestFirst || query.order == JobOrder::kByNameDescending;
+  const std::string prefix = by_name ? JobKey(query.project + "/jobs/") : OrderPrefix(query.project);
   std::unique_ptr<rocksdb::Iterator> row(impl_->db->NewIterator(rocksdb::ReadOptions()));
-  row->Seek(prefix + position);
-  if (!position.empty() && row->Valid() && row->key().ToString() == prefix + position) row->Next();
+  const auto step = [&] { backwards ? row->Prev() : row->Next(); };
+  if (!query.position.empty()) {
+    const std::string at = prefix + query.position;
+    backwards ? row->SeekForPrev(at) : row->Seek(at);
+    if (row->Valid() && row->key() == at) step();
+  } else {
+    backwards ? row->SeekForPrev(prefix + std::string(16, '\xff')) : row->Seek(prefix);
+  }
   std::string last;
-  for (; row->Valid() && row->key().starts_with(prefix); row->Next()) {
-    if (static_cast<int32_t>(page.jobs.size()) == size) {
+  int looked_at = 0;
+  for (; row->Valid() && row->key().starts_with(prefix); step(), ++looked_at) {
+    if (static_cast<int32_t>(page.jobs.size()) == query.size || looked_at == kLookedAtMax) {
       page.next_position = last;
       break;
     }
-    auto record = impl_->Read(row->value().ToString());
-    if (!record.ok()) return record.status();
-    page.jobs.push_back(record->job());
+    if (looked_at % kCheckEvery == kCheckEvery - 1 && query.check) {
+      if (auto s = query.check(); !s.ok()) return s;
+    }
     last = row->key().ToString().substr(prefix.size());
+    auto record = by_name ? Parsed<v1::JobRecord>(row->value().ToString(), row->key().ToString())
+                          : impl_->Read(row->value().ToString());
+    if (absl::IsNotFound(record.status())) continue;  // deleted between the two reads
+    if (!record.ok()) return record.status();
+    if (!query.fits || query.fits(record->job())) page.jobs.push_back(std::move(*record->mutable_job()));
   }
   if (!row->status().ok()) return FromRocks(row->status(), "jobs database, list");
   return page;
+}
+
+absl::StatusOr<std::string> JobStore::Delete(const std::string& name,
+                                             const std::function<absl::Status(const v1::JobRecord&)>& check,
+                                             const RequestKey& request) {
+  std::lock_guard lock(impl_->change_mutex);
+  if (auto answer = AnswerOf(request); !answer.ok()) {
+    return answer.status();
+  } else if (answer->has_value()) {
+    return std::string();
+  }
+  auto record = impl_->Read(name);
+  if (!record.ok()) return record.status();
+  if (auto allowed = check(*record); !allowed.ok()) return allowed;
+  const v1::Job& job = record->job();
+  rocksdb::WriteBatch batch(0, 0, kProtectionBytes, 0);
+  batch.Delete(JobKey(name));
+  batch.Delete(PromptsKey(job.uid()));
+  const int64_t micros = google::protobuf::util::TimeUtil::TimestampToMicroseconds(job.create_time());
+  batch.Delete(OrderPrefix(ProjectOf(name)) + BigEndian(~static_cast<uint64_t>(micros), 8) + job.uid());
+  for (const std::string& prefix : {EventPrefix(job.uid()), IntentPrefix(job.uid()), LogPrefix(job.uid())}) {
+    std::unique_ptr<rocksdb::Iterator> row(impl_->db->NewIterator(rocksdb::ReadOptions()));
+    for (row->Seek(prefix); row->Valid() && row->key().starts_with(prefix); row->Next())
+      batch.Delete(row->key());
+    if (!row->status().ok()) return FromRocks(row->status(), "jobs database, delete");
+  }
+  if (!job.spec().student().name().empty()) {
+    const std::string student = ProjectOf(name) + "/students/" + job.spec().student().name();
+    auto owner = JobOfStudent(student);
+    if (owner.ok() && *owner == name) batch.Delete(StudentKey(student));
+  }
+  impl_->PutAnswer(request, v1::Job(), batch);
+  if (auto written = impl_->Write(batch); !written.ok()) return written;
+  {
+    std::lock_guard log_lock(impl_->log_mutex);
+    impl_->log_ends.erase(job.uid());
+  }
+  impl_->Notify();
+  return job.uid();
+}
+
+absl::Status JobStore::AppendLog(const std::string& uid, std::vector<v1::JobLogLine> lines) {
+  if (lines.empty()) return absl::OkStatus();
+  std::lock_guard lock(impl_->log_mutex);
+  rocksdb::WriteBatch batch(0, 0, kProtectionBytes, 0);
+  for (v1::JobLogLine& line : lines) {
+    if (auto put = impl_->PutLine(uid, std::move(line), batch); !put.ok()) return put;
+  }
+  if (auto written = impl_->Write(batch); !written.ok()) return written;
+  impl_->Notify();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<v1::JobLogLine>> JobStore::LogAfter(const std::string& uid, int64_t sequence,
+                                                               int limit) const {
+  std::vector<v1::JobLogLine> lines;
+  const std::string prefix = LogPrefix(uid);
+  std::unique_ptr<rocksdb::Iterator> row(impl_->db->NewIterator(rocksdb::ReadOptions()));
+  for (row->Seek(LogKey(uid, sequence)); row->Valid() && row->key().starts_with(prefix); row->Next()) {
+    auto line = Parsed<v1::JobLogLine>(row->value().ToString(), "log of " + uid);
+    if (!line.ok()) return line.status();
+    // The line at `sequence` shows that nothing after it was dropped.
+    if (lines.empty() && sequence > 0 && line->sequence() > sequence + 1) {
+      std::unique_ptr<rocksdb::Iterator> first(impl_->db->NewIterator(rocksdb::ReadOptions()));
+      first->Seek(prefix);
+      if (first->Valid() && first->key() == row->key()) {
+        return WithReason(absl::OutOfRangeError("lines up to " + std::to_string(line->sequence() - 1) +
+                                                " of this log are no longer kept"),
+                          RESUME_TOKEN_EXPIRED, {{"oldest", std::to_string(line->sequence())}});
+      }
+    }
+    if (line->sequence() == sequence) continue;
+    lines.push_back(*std::move(line));
+    if (static_cast<int>(lines.size()) == limit) break;
+  }
+  if (!row->status().ok()) return FromRocks(row->status(), "jobs database, log");
+  return lines;
+}
+
+absl::StatusOr<std::vector<std::pair<std::string, std::string>>> JobStore::Students(
+    const std::string& project) const {
+  std::vector<std::pair<std::string, std::string>> students;
+  const std::string prefix = StudentKey(project + "/students/");
+  std::unique_ptr<rocksdb::Iterator> row(impl_->db->NewIterator(rocksdb::ReadOptions()));
+  for (row->Seek(prefix); row->Valid() && row->key().starts_with(prefix); row->Next()) {
+    students.emplace_back(row->key().ToString().substr(StudentKey("").size()), row->value().ToString());
+  }
+  if (!row->status().ok()) return FromRocks(row->status(), "jobs database, students");
+  return students;
 }
 
 absl::StatusOr<std::vector<std::string>> JobStore::Unfinished() const {
@@ -343,6 +558,18 @@ absl::StatusOr<std::vector<std::string>> JobStore::Unfinished() const {
   std::vector<std::string> names;
   for (auto& [created, name] : found) names.push_back(std::move(name));
   return names;
+}
+
+absl::StatusOr<std::map<v1::Job::State, int64_t>> JobStore::CountByState() const {
+  std::map<v1::Job::State, int64_t> counts;
+  std::unique_ptr<rocksdb::Iterator> row(impl_->db->NewIterator(rocksdb::ReadOptions()));
+  for (row->Seek("job/"); row->Valid() && row->key().starts_with("job/"); row->Next()) {
+    auto record = Parsed<v1::JobRecord>(row->value().ToString(), row->key().ToString());
+    if (!record.ok()) return record.status();
+    ++counts[record->job().state()];
+  }
+  if (!row->status().ok()) return FromRocks(row->status(), "jobs database, count");
+  return counts;
 }
 
 absl::StatusOr<std::string> JobStore::JobOfStudent(const std::string& student) const {
@@ -390,8 +617,10 @@ absl::StatusOr<std::vector<v1::JobEvent>> JobStore::EventsAfter(const std::strin
     auto event = Parsed<v1::JobEvent>(row->value().ToString(), "event of " + uid);
     if (!event.ok()) return event.status();
     if (events.empty() && event->revision() > revision + 1) {
-      return absl::OutOfRangeError("revision " + std::to_string(revision) +
-                                   " is no longer kept; the oldest is " + std::to_string(event->revision()));
+      return WithReason(
+          absl::OutOfRangeError("revision " + std::to_string(revision) +
+                                " is no longer kept; the oldest is " + std::to_string(event->revision())),
+          RESUME_TOKEN_EXPIRED, {{"oldest", std::to_string(event->revision())}});
     }
     if (event->revision() == revision) continue;
     events.push_back(*std::move(event));
@@ -402,7 +631,9 @@ absl::StatusOr<std::vector<v1::JobEvent>> JobStore::EventsAfter(const std::strin
     auto newest = impl_->Get(EventKey(uid, revision));
     if (!newest.ok()) return newest.status();
     if (!newest->has_value()) {
-      return absl::OutOfRangeError("revision " + std::to_string(revision) + " of this job does not exist");
+      return WithReason(
+          absl::OutOfRangeError("revision " + std::to_string(revision) + " of this job does not exist"),
+          RESUME_TOKEN_EXPIRED, {{"revision", std::to_string(revision)}});
     }
   }
   return events;

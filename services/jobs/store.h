@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,12 +39,32 @@ inline constexpr int64_t kEventsKept = 2000;
 // is kept.
 struct RequestKey {
   std::string project;  // projects/{project}
-  std::string method;   // CreateJob, CancelJob, ResumeJob
+  std::string method;   // CreateJob, CancelJob, ...
   std::string id;       // UUID, or empty
   std::string sha256;   // of the request without its id, 32 bytes
 };
 
-// One page of a listing, newest job first.
+// Answers to request ids live at least this long.
+inline constexpr std::chrono::hours kAnswersLive(7 * 24);
+
+// Lines of one job's log that are kept; a line has at most kLogLineBytesMax bytes, the rest is cut.
+inline constexpr int64_t kLogLinesKept = 10'000;
+inline constexpr size_t kLogLineBytesMax = 1024;
+
+// In what order a listing goes.
+enum class JobOrder { kNewestFirst, kOldestFirst, kByName, kByNameDescending };
+
+// What a listing asks for.
+struct JobQuery {
+  std::string project;  // projects/{project}
+  JobOrder order = JobOrder::kNewestFirst;
+  std::string position;                      // after which it goes on; empty: at its beginning
+  int32_t size = 0;                          // jobs to return at most
+  std::function<bool(const v1::Job&)> fits;  // empty: all
+  std::function<absl::Status()> check;       // asked now and then; an error ends the listing
+};
+
+// One page of a listing.
 struct JobPage {
   std::vector<v1::Job> jobs;  // without prompts
   std::string next_position;  // empty on the last page
@@ -82,11 +103,33 @@ class JobStore {
                                        const std::function<absl::Status(v1::JobRecord&)>& change,
                                        const RequestKey& request = {});
 
-  // Jobs of projects/{project}, newest first, starting after `position` (empty: at the newest).
-  absl::StatusOr<JobPage> List(const std::string& project, int32_t size, const std::string& position) const;
+  // The jobs that a query asks for. A page may be short, or empty, when many jobs do not fit.
+  absl::StatusOr<JobPage> List(const JobQuery& query) const;
+
+  // Forgets a job with its prompts, intents, events and log, when `check` says OK to its newest revision.
+  // Returns its uid; empty for a request that was answered before. NotFound.
+  absl::StatusOr<std::string> Delete(const std::string& name,
+                                     const std::function<absl::Status(const v1::JobRecord&)>& check,
+                                     const RequestKey& request);
+
+  // Adds lines to the log of a job; sequence and time are set here. Texts are cut and made one line of
+  // printable bytes. Every event of a job's revisions is a line too, but for one that repeats the line before
+  // it, numbers aside, within ten seconds.
+  absl::Status AppendLog(const std::string& uid, std::vector<v1::JobLogLine> lines);
+
+  // At most `limit` lines after `sequence`, oldest first. OutOfRange when the next line was dropped and
+  // `sequence` is not 0, or when the log is not that long.
+  absl::StatusOr<std::vector<v1::JobLogLine>> LogAfter(const std::string& uid, int64_t sequence,
+                                                       int limit) const;
+
+  // Students of projects/{project} in name order, with the job that released or will release each.
+  absl::StatusOr<std::vector<std::pair<std::string, std::string>>> Students(const std::string& project) const;
 
   // Names of the jobs that have work to do, oldest first: neither ended nor waiting for a person.
   absl::StatusOr<std::vector<std::string>> Unfinished() const;
+
+  // How many jobs are in each state. Reads every job: for a scrape, not for a call.
+  absl::StatusOr<std::map<v1::Job::State, int64_t>> CountByState() const;
 
   // The name of the job that released, or will release, projects/{project}/students/{student}. NotFound.
   absl::StatusOr<std::string> JobOfStudent(const std::string& student) const;

@@ -6,9 +6,11 @@
 #include <utility>
 
 #include "services/edge/status.h"
+#include "services/jobs/job_view.h"
 #include "services/jobs/launcher.h"
 #include "services/jobs/trainer_event.h"
 #include "services/jobs/trainer_launcher.h"
+#include "services/jobs/trainer_log.h"
 
 namespace retort::jobs {
 namespace {
@@ -61,8 +63,11 @@ class LaunchVoice {
     // A message that cannot be stored now is no reason to stop waiting.
     job_.Change(message.empty() ? run_ + " is under way" : message,
                 [&](v1::JobRecord& stored) {
+                  const v1::Job::State state = stored.job().state();
+                  if (state == v1::Job::STATE_CANCELLING || state == v1::Job::STATE_PAUSING) return;
                   stored.mutable_job()->set_state_reason(reason);
                   stored.mutable_job()->set_state_message(message);
+                  stored.mutable_job()->set_blocking_resource(message.empty() ? "" : kCluster);
                 })
         .IgnoreError();
   }
@@ -228,7 +233,11 @@ absl::StatusOr<std::unique_lock<std::timed_mutex>> TakeTurn(JobContext& job) {
   std::unique_lock turn(job.place().training, std::try_to_lock);
   if (turn.owns_lock()) return turn;
   auto said = job.Change("waiting for another job's training to end", [](v1::JobRecord& stored) {
+    if (stored.job().state() == v1::Job::STATE_CANCELLING || stored.job().state() == v1::Job::STATE_PAUSING)
+      return;
+    stored.mutable_job()->set_state_reason("WAITING_FOR_TRAINING");
     stored.mutable_job()->set_state_message("waiting for another job's training to end");
+    stored.mutable_job()->set_blocking_resource(kTrainingPlace);
   });
   if (!said.ok()) return said.status();
   while (!turn.try_lock_for(kTurnEvery)) {
@@ -315,7 +324,11 @@ absl::StatusOr<bool> LaunchOnce(JobContext& job, const v1::JobRecord& record, co
                 })
         .status();
   };
+  const std::filesystem::path trainer_log = folder / "train.log";
+  const int64_t logged = BytesOf(trainer_log);
   auto end = job.place().launcher->Run(launch);
+  // A log that cannot be written now stays in the trainer's own file.
+  job.place().store->AppendLog(record.job().uid(), TrainerLines(trainer_log, logged)).IgnoreError();
   if (!end.ok()) return Failed("the trainer could not be started: " + std::string(end.status().message()));
   voice.Flush();
   if (end->left) return absl::CancelledError("stopped");
@@ -340,6 +353,10 @@ absl::StatusOr<bool> LaunchOnce(JobContext& job, const v1::JobRecord& record, co
     if (!changed.ok()) return changed.status();
     ClearLaunches(job, record, run);
     return true;
+  }
+  if (job.stop().kind() == StopSignal::Kind::kCancel) {
+    // It stopped because somebody paused or cancelled; when the job goes on, another launch does.
+    if (auto over = job.Change("the trainer has stopped", EndLaunch); !over.ok()) return over.status();
   }
   if (job.stop().raised()) return absl::CancelledError("stopped");
 

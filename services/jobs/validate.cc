@@ -28,6 +28,8 @@ constexpr uint64_t kSeedMax =
 constexpr size_t kStopBytesMax = 64;
 constexpr int kStopsMax = 4;
 constexpr int64_t kRendezvousPayloadBytesMax = 4096;
+constexpr int64_t kLabelsMax = 64;
+constexpr size_t kReasonBytesMax = 1024;
 
 #define RETURN_IF_ERROR(expression)                                         \
   do {                                                                      \
@@ -157,12 +159,35 @@ absl::Status ValidateRanks(const v1::JobSpec& spec) {
       {{"field", "spec.training.data_ranks"}});
 }
 
+bool IsLabelText(std::string_view text) {
+  return text.size() <= 63 && std::all_of(text.begin(), text.end(), [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+         });
+}
+
+absl::Status ValidateLabels(const std::string& field,
+                            const google::protobuf::Map<std::string, std::string>& labels) {
+  RETURN_IF_ERROR(InRange(field, static_cast<int64_t>(labels.size()), 0, kLabelsMax));
+  for (const auto& [key, value] : labels) {
+    if (key.empty() || key[0] < 'a' || key[0] > 'z' || !IsLabelText(key))
+      return InvalidField(field, key, "keys [a-z][a-z0-9_-]{0,62}");
+    if (!IsLabelText(value)) return InvalidField(field + "." + key, value, "[a-z0-9_-]{0,63}");
+  }
+  return absl::OkStatus();
+}
+
 bool IsSha256(std::string_view hex) {
   return hex.size() == 64 && hex.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
 absl::Status Matches(std::string_view field, const std::string& value, std::string_view pattern) {
   return services::ParseResourceName(field, value, pattern).status();
+}
+
+template <class Request>
+absl::Status ValidateVerb(const Request& request) {
+  RETURN_IF_ERROR(Matches("name", request.name(), "projects/*/jobs/*"));
+  return ValidateRequestId(request.request_id());
 }
 
 }  // namespace
@@ -235,6 +260,7 @@ absl::Status Validate(const v1::CreateJobRequest& request) {
                         "[a-z]([a-z0-9-]{0,61}[a-z0-9])?, and not 'ask', or nothing");
   }
   RETURN_IF_ERROR(ValidateRequestId(request.request_id()));
+  RETURN_IF_ERROR(ValidateLabels("labels", request.labels()));
   if (!request.has_spec()) return InvalidField("spec", "nothing", "a job");
   return ValidateSpec(request.spec());
 }
@@ -248,14 +274,54 @@ absl::Status Validate(const v1::ListJobsRequest& request) {
   return services::PageSize(request.page_size()).status();
 }
 
+absl::Status Validate(const v1::UpdateJobRequest& request) {
+  RETURN_IF_ERROR(Matches("job.name", request.job().name(), "projects/*/jobs/*"));
+  RETURN_IF_ERROR(ValidateRequestId(request.request_id()));
+  for (const std::string& path : request.update_mask().paths()) {
+    if (path != "display_name" && path != "labels" && path != "*")
+      return InvalidField("update_mask", path, "display_name, labels or *");
+    if (path == "*" && request.update_mask().paths_size() != 1)
+      return InvalidField("update_mask", "*", "* alone");
+  }
+  RETURN_IF_ERROR(NotLonger("job.display_name", request.job().display_name(), kDisplayNameBytesMax));
+  return ValidateLabels("job.labels", request.job().labels());
+}
+
+absl::Status Validate(const v1::DeleteJobRequest& request) {
+  return ValidateVerb(request);
+}
+
 absl::Status Validate(const v1::CancelJobRequest& request) {
-  RETURN_IF_ERROR(Matches("name", request.name(), "projects/*/jobs/*"));
-  return ValidateRequestId(request.request_id());
+  return ValidateVerb(request);
+}
+
+absl::Status Validate(const v1::PauseJobRequest& request) {
+  return ValidateVerb(request);
 }
 
 absl::Status Validate(const v1::ResumeJobRequest& request) {
+  return ValidateVerb(request);
+}
+
+absl::Status Validate(const v1::RetryJobRequest& request) {
+  return ValidateVerb(request);
+}
+
+absl::Status ValidateReview(std::string_view name, std::string_view reason, std::string_view request_id) {
+  RETURN_IF_ERROR(Matches("name", std::string(name), "projects/*/jobs/*/samples/*"));
+  RETURN_IF_ERROR(ValidateRequestId(request_id));
+  if (reason.empty() || reason.size() > kReasonBytesMax)
+    return InvalidField("reason", std::to_string(reason.size()) + " bytes", "1 to 1024 bytes");
+  return absl::OkStatus();
+}
+
+absl::Status Validate(const v1::GetJobLogRequest& request) {
   RETURN_IF_ERROR(Matches("name", request.name(), "projects/*/jobs/*"));
-  return ValidateRequestId(request.request_id());
+  return services::PageSize(request.page_size()).status();
+}
+
+absl::Status Validate(const v1::WatchJobLogRequest& request) {
+  return Matches("name", request.name(), "projects/*/jobs/*");
 }
 
 absl::Status Validate(const v1::WatchJobRequest& request) {

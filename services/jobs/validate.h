@@ -27,12 +27,21 @@ absl::Status ValidateSampling(std::string_view field, const teacher::v1::Samplin
 absl::Status Validate(const v1::CreateJobRequest& request);
 absl::Status Validate(const v1::GetJobRequest& request);
 absl::Status Validate(const v1::ListJobsRequest& request);
+absl::Status Validate(const v1::UpdateJobRequest& request);
+absl::Status Validate(const v1::DeleteJobRequest& request);
 absl::Status Validate(const v1::CancelJobRequest& request);
+absl::Status Validate(const v1::PauseJobRequest& request);
 absl::Status Validate(const v1::ResumeJobRequest& request);
+absl::Status Validate(const v1::RetryJobRequest& request);
+absl::Status Validate(const v1::GetJobLogRequest& request);
+absl::Status Validate(const v1::WatchJobLogRequest& request);
 absl::Status Validate(const v1::WatchJobRequest& request);
 absl::Status Validate(const v1::AskTeacherRequest& request);
 absl::Status Validate(const v1::DownloadStudentRequest& request);
 absl::Status Validate(const v1::ExchangeRendezvousRequest& request);
+
+// The fields of ApproveSample and RejectSample.
+absl::Status ValidateReview(std::string_view name, std::string_view reason, std::string_view request_id);
 
 // Empty, or 8-4-4-4-12 lower-case hex digits.
 absl::Status ValidateRequestId(std::string_view request_id);

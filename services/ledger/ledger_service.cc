@@ -8,10 +8,16 @@
 #include "ledger/dataset_manifest.h"
 #include "ledger/hex.h"
 #include "ledger/proof_file.h"
-#include "ledger/tile.h"
+#include "ledger/uuid.h"
+#include "services/edge/call_budget.h"
+#include "services/edge/list_query.h"
+#include "services/edge/request_hash.h"
 #include "services/edge/resource_name.h"
 #include "services/edge/status.h"
 #include "services/ledger/convert.h"
+#include "services/ledger/evidence_files.h"
+#include "services/ledger/ledger_operations.h"
+#include "services/ledger/sample_message.h"
 
 namespace retort::services {
 namespace {
@@ -22,6 +28,8 @@ constexpr char kLedgerPattern[] = "projects/*/ledgers/main";
 constexpr char kEntryPattern[] = "projects/*/ledgers/main/entries/#";
 constexpr int kRequestIdsMax = 1000;
 constexpr size_t kChunkBytes = 1 << 20;
+constexpr uint64_t kLookedAtMax = 20'000;  // entries that one page may pass over
+constexpr uint64_t kCheckEvery = 256;
 constexpr size_t kPageBytesMax = 3 << 20;  // a page is a message; leaves may be 64 KiB each
 
 // The errors of the log with the reasons of the API.
@@ -86,12 +94,13 @@ absl::Status FillProven(const Log& log, uint64_t index, uint64_t size, ledger::v
 }
 
 absl::StatusOr<ledger::DatasetManifest> ManifestOf(const Log& log, const ledger::StoredEntry& entry,
-                                                   std::string* bytes) {
+                                                   std::string* bytes, std::string* job_uid) {
   if (entry.entry.kind != ledger::EntryKind::kDataset) {
     return InvalidField("entry", ledger::EntryKindName(entry.entry.kind), "a DATASET entry");
   }
   auto statement = ledger::DatasetStatement::Parse(entry.entry.statements[0].statement);
   if (!statement.ok()) return absl::DataLossError(std::string(statement.status().message()));
+  *job_uid = statement->job_uid;
   auto digest = ledger::DigestFromHex(statement->manifest_sha256);
   if (!digest.ok()) return absl::DataLossError(std::string(digest.status().message()));
   auto content = log.ReadAttachment(*digest);
@@ -121,6 +130,34 @@ absl::StatusOr<ledger::v1::DatasetHeader> HeaderOf(const Log& log, const ledger:
   return header;
 }
 
+// Filters of listings.
+const ListRules& EntryRules() {
+  static const ListRules rules{
+      FilterFields(*ledger::v1::Entry::descriptor(), {"kind", "index", "append_time"}), {"index"}};
+  return rules;
+}
+
+const ListRules& SampleRules() {
+  static const ListRules rules{
+      FilterFields(*ledger::v1::Sample::descriptor(),
+                   {"standing", "effect", "prompt_id", "split", "attempt", "entry", "create_time"}),
+      {}};
+  return rules;
+}
+
+// The entries that admit a sample whose own decision is review, as of the dataset.
+absl::Status FillAdmission(const Log& log, uint64_t index, uint64_t dataset_entry, const std::string& job_uid,
+                           uint64_t size, ledger::v1::DatasetSample* to) {
+  auto standing = log.StandingOf(index, job_uid, dataset_entry);
+  if (!standing.ok()) return standing.status();
+  if (standing->own_effect == "allow") return absl::OkStatus();
+  if (standing->decision_entry != index) {
+    if (auto s = FillProven(log, standing->decision_entry, size, to->add_admission()); !s.ok()) return s;
+  }
+  if (standing->effect == "allow" || !standing->review_entry.has_value()) return absl::OkStatus();
+  return FillProven(log, *standing->review_entry, size, to->add_admission());
+}
+
 // Sends `content` as the file `path`; false when the peer has gone.
 bool SendFile(grpc::ServerWriter<ledger::v1::FileChunk>* writer, const std::string& path,
               std::string_view content) {
@@ -141,8 +178,8 @@ absl::Status Gone() {
 
 }  // namespace
 
-LedgerServiceImpl::LedgerServiceImpl(ProjectLogs* logs, PageTokens page_tokens)
-    : logs_(logs), page_tokens_(std::move(page_tokens)) {}
+LedgerServiceImpl::LedgerServiceImpl(ProjectLogs* logs, OperationHost* operations, PageTokens page_tokens)
+    : logs_(logs), operations_(operations), page_tokens_(std::move(page_tokens)) {}
 
 grpc::Status LedgerServiceImpl::AppendEntry(grpc::ServerContext*,
                                             const ledger::v1::AppendEntryRequest* request,
@@ -184,13 +221,11 @@ grpc::Status LedgerServiceImpl::GetEntry(grpc::ServerContext*, const ledger::v1:
   return grpc::Status::OK;
 }
 
-grpc::Status LedgerServiceImpl::ListEntries(grpc::ServerContext*,
+grpc::Status LedgerServiceImpl::ListEntries(grpc::ServerContext* context,
                                             const ledger::v1::ListEntriesRequest* request,
                                             ledger::v1::ListEntriesResponse* response) {
   auto log = LogOf(*logs_, "parent", request->parent(), kLedgerPattern);
   if (!log.ok()) return Answer(log.status());
-  auto page_size = PageSize(request->page_size());
-  if (!page_size.ok()) return Answer(page_size.status());
   std::optional<ledger::EntryKind> kind;
   if (request->kind() != ledger::v1::ENTRY_KIND_UNSPECIFIED) {
     if (request->kind() < 0 || request->kind() > 255 ||
@@ -199,24 +234,33 @@ grpc::Status LedgerServiceImpl::ListEntries(grpc::ServerContext*,
     }
     kind = static_cast<ledger::EntryKind>(request->kind());
   }
-  const std::string scope = request->parent() + "\n" + std::to_string(request->kind());
+  const auto query = ParseListQuery("entries of kind " + std::to_string(request->kind()),
+                                    {request->parent(), request->page_size(), request->page_token(),
+                                     request->filter(), request->order_by()},
+                                    EntryRules(), page_tokens_);
+  if (!query.ok()) return Answer(query.status());
   uint64_t first = 0, size = (*log)->CheckpointNote().checkpoint.size;
-  if (!request->page_token().empty()) {
-    auto position = page_tokens_.Open(scope, request->page_token());
-    if (!position.ok()) return Answer(position.status());
-    const size_t slash = position->find('/');
-    first = Number(position->substr(0, slash));
-    size = Number(position->substr(slash + 1));
+  if (!query->position.empty()) {
+    const size_t slash = query->position.find('/');
+    first = Number(query->position.substr(0, slash));
+    size = Number(query->position.substr(slash + 1));
   }
+  const CallBudget budget(*context);
   size_t bytes = 0;
+  uint64_t looked_at = 0;
   std::optional<uint64_t> next;
   const auto status = (*log)->ForEachEntry(first, size, kind, [&](const ledger::StoredEntry& entry) {
-    if (response->entries_size() == *page_size || bytes > kPageBytesMax) {
+    // A filter may pass over many entries: then a short page is answered, and the next goes on from here.
+    if (response->entries_size() == query->size || bytes > kPageBytesMax || looked_at == kLookedAtMax) {
       next = entry.index;
       return absl::CancelledError("page is full");
     }
-    *response->add_entries() =
-        EntryMessage((*log)->project(), entry.index, entry.leaf_hash, entry.leaf, entry.entry);
+    if (++looked_at % kCheckEvery == 0) {
+      if (auto s = budget.Check(); !s.ok()) return s;
+    }
+    auto message = EntryMessage((*log)->project(), entry.index, entry.leaf_hash, entry.leaf, entry.entry);
+    if (!query->filter.Matches(message)) return absl::OkStatus();
+    *response->add_entries() = std::move(message);
     bytes += 2 * entry.leaf.size();
     return absl::OkStatus();
   });
@@ -224,7 +268,7 @@ grpc::Status LedgerServiceImpl::ListEntries(grpc::ServerContext*,
   response->set_tree_size(static_cast<int64_t>(size));
   if (next)
     response->set_next_page_token(
-        page_tokens_.Seal(scope, std::to_string(*next) + "/" + std::to_string(size)));
+        page_tokens_.Seal(query->scope, std::to_string(*next) + "/" + std::to_string(size)));
   return grpc::Status::OK;
 }
 
@@ -313,8 +357,8 @@ grpc::Status LedgerServiceImpl::ReadDataset(grpc::ServerContext* context,
   const Log& log = *named->log;
   auto entry = log.ReadEntry(named->index);
   if (!entry.ok()) return Answer(entry.status());
-  std::string bytes;
-  auto manifest = ManifestOf(log, *entry, &bytes);
+  std::string bytes, job_uid;
+  auto manifest = ManifestOf(log, *entry, &bytes, &job_uid);
   if (!manifest.ok()) return Answer(manifest.status());
   const auto checkpoint = log.CheckpointNote();
   auto header = HeaderOf(log, *entry, checkpoint, std::move(bytes));
@@ -327,6 +371,11 @@ grpc::Status LedgerServiceImpl::ReadDataset(grpc::ServerContext* context,
     if (!split.empty() && sample.held_out != (split == "held_out")) continue;
     message.Clear();
     if (auto s = FillProven(log, sample.index, checkpoint.checkpoint.size, message.mutable_sample());
+        !s.ok()) {
+      return Answer(s);
+    }
+    if (auto s = FillAdmission(log, sample.index, named->index, job_uid, checkpoint.checkpoint.size,
+                               message.mutable_sample());
         !s.ok()) {
       return Answer(s);
     }
@@ -356,32 +405,115 @@ grpc::Status LedgerServiceImpl::CountSamples(grpc::ServerContext*,
   return grpc::Status::OK;
 }
 
+grpc::Status LedgerServiceImpl::ListJobSamples(grpc::ServerContext* context,
+                                               const ledger::v1::ListJobSamplesRequest* request,
+                                               ledger::v1::ListJobSamplesResponse* response) {
+  auto ids = ParseResourceName("parent", request->parent(), "projects/*/jobs/*");
+  if (!ids.ok()) return Answer(ids.status());
+  if (!ledger::IsUuid(request->job_uid()))
+    return Answer(InvalidField("job_uid", request->job_uid(), "a UUID in lower case"));
+  const auto query =
+      ParseListQuery("samples of " + request->job_uid(),
+                     {request->parent(), request->page_size(), request->page_token(), request->filter(), ""},
+                     SampleRules(), page_tokens_);
+  if (!query.ok()) return Answer(query.status());
+  auto log = logs_->Get(ids->front(), /*create=*/false);
+  if (log.status().code() == absl::StatusCode::kNotFound) return grpc::Status::OK;  // nothing was asked yet
+  if (!log.ok()) return Answer(log.status());
+  uint64_t first = 0, size = (*log)->CheckpointNote().checkpoint.size;
+  if (!query->position.empty()) {
+    const size_t slash = query->position.find('/');
+    first = Number(query->position.substr(0, slash));
+    size = Number(query->position.substr(slash + 1));
+  }
+  const CallBudget budget(*context);
+  uint64_t looked_at = 0;
+  std::optional<uint64_t> next;
+  const auto visit = [&](const ledger::SampleStanding& standing) {
+    if (response->samples_size() == query->size || looked_at == kLookedAtMax) {
+      next = standing.entry;
+      return absl::CancelledError("page is full");
+    }
+    if (++looked_at % kCheckEvery == 0) {
+      if (auto s = budget.Check(); !s.ok()) return s;
+    }
+    auto sample = SampleMessage(**log, request->parent(), request->job_uid(), standing);
+    if (!sample.ok()) return sample.status();
+    if (query->filter.Matches(*sample)) *response->add_samples() = *std::move(sample);
+    return absl::OkStatus();
+  };
+  const auto status = (*log)->ForEachSample(request->job_uid(), first, size, visit);
+  if (!status.ok() && !next) return Answer(status);
+  response->set_tree_size(static_cast<int64_t>(size));
+  if (next)
+    response->set_next_page_token(
+        page_tokens_.Seal(query->scope, std::to_string(*next) + "/" + std::to_string(size)));
+  return grpc::Status::OK;
+}
+
+grpc::Status LedgerServiceImpl::GetJobSample(grpc::ServerContext*,
+                                             const ledger::v1::GetJobSampleRequest* request,
+                                             ledger::v1::Sample* response) {
+  auto ids = ParseResourceName("name", request->name(), "projects/*/jobs/*/samples/*");
+  if (!ids.ok()) return Answer(ids.status());
+  if (!ledger::IsUuid(request->job_uid()))
+    return Answer(InvalidField("job_uid", request->job_uid(), "a UUID in lower case"));
+  auto entry = SampleEntryOf("name", ids->back());
+  if (!entry.ok()) return Answer(entry.status());
+  auto log = logs_->Get(ids->front(), /*create=*/false);
+  if (!log.ok()) return Answer(log.status());
+  const uint64_t size = (*log)->CheckpointNote().checkpoint.size;
+  auto standing = (*log)->StandingOf(*entry, request->job_uid(), size);
+  if (absl::IsNotFound(standing.status()))
+    return Answer(WithReason(absl::NotFoundError("there is no sample " + request->name()), NOT_FOUND,
+                             {{"name", request->name()}}));
+  if (!standing.ok()) return Answer(standing.status());
+  const std::string job = request->name().substr(0, request->name().rfind("/samples/"));
+  auto sample = SampleMessage(**log, job, request->job_uid(), *standing);
+  if (!sample.ok()) return Answer(sample.status());
+  *response = *std::move(sample);
+  return grpc::Status::OK;
+}
+
 grpc::Status LedgerServiceImpl::ExportEvidence(grpc::ServerContext*,
                                                const ledger::v1::ExportEvidenceRequest* request,
-                                               grpc::ServerWriter<ledger::v1::FileChunk>* writer) {
-  auto named = LogOf(*logs_, "name", request->name(), kLedgerPattern);
-  if (!named.ok()) return Answer(named.status());
-  const Log& log = **named;
-  const auto checkpoint = log.CheckpointNote();
-  if (!SendFile(writer, "checkpoint", checkpoint.note)) return Answer(Gone());
-  for (const auto& tile : ledger::BundlesOf(checkpoint.checkpoint.size)) {
-    std::string bundle, hashes;
-    const uint64_t first = tile.index * ledger::kTileWidth;
-    const auto status =
-        log.ForEachEntry(first, first + tile.width, {}, [&](const ledger::StoredEntry& entry) {
-          ledger::AppendToBundle(bundle, entry.leaf);
-          hashes += ledger::AsView(entry.leaf_hash);
-          return absl::OkStatus();
-        });
-    if (!status.ok()) return Answer(status);
-    if (!SendFile(writer, ledger::TilePath(tile), bundle)) return Answer(Gone());
-    const ledger::TileId leaf_hashes{.level = 0, .index = tile.index, .width = tile.width};
-    if (!SendFile(writer, ledger::TilePath(leaf_hashes), hashes)) return Answer(Gone());
-  }
-  const auto status = log.ForEachAttachment([&](const ledger::Digest& sha256, std::string_view content) {
-    return SendFile(writer, "attachments/" + ledger::HexEncode(sha256), content) ? absl::OkStatus() : Gone();
-  });
-  return Answer(status);
+                                               google::longrunning::Operation* response) {
+  return Begin(kExportEvidence, request->name(), *request, response);
+}
+
+grpc::Status LedgerServiceImpl::VerifyLedger(grpc::ServerContext*,
+                                             const ledger::v1::VerifyLedgerRequest* request,
+                                             google::longrunning::Operation* response) {
+  return Begin(kVerifyLedger, request->name(), *request, response);
+}
+
+template <class Request>
+grpc::Status LedgerServiceImpl::Begin(const char* verb, const std::string& name, const Request& request,
+                                      google::longrunning::Operation* response) {
+  if (auto log = LogOf(*logs_, "name", name, kLedgerPattern); !log.ok()) return Answer(log.status());
+  if (!request.request_id().empty() && !ledger::IsUuid(request.request_id()))
+    return Answer(InvalidField("request_id", request.request_id(), "a UUID in lower case, or nothing"));
+  auto operation = operations_->Begin(name.substr(0, name.find("/ledgers/")), verb, request,
+                                      {request.request_id(), RequestHash(request)});
+  if (!operation.ok()) return Answer(operation.status());
+  *response = *std::move(operation);
+  return grpc::Status::OK;
+}
+
+grpc::Status LedgerServiceImpl::ReadEvidence(grpc::ServerContext* context,
+                                             const ledger::v1::ReadEvidenceRequest* request,
+                                             grpc::ServerWriter<ledger::v1::FileChunk>* writer) {
+  auto log = LogOf(*logs_, "name", request->name(), kLedgerPattern);
+  if (!log.ok()) return Answer(log.status());
+  if (request->tree_size() < 0)
+    return Answer(InvalidField("tree_size", std::to_string(request->tree_size()), "0 or more"));
+  auto checkpoint = CheckpointFor(**log, request->tree_size());
+  if (!checkpoint.ok()) return Answer(checkpoint.status());
+  return Answer(
+      ForEachEvidenceFile(**log, *checkpoint, [&](const std::string& path, std::string_view content) {
+        if (context->IsCancelled() || !SendFile(writer, path, content)) return Gone();
+        return absl::OkStatus();
+      }));
 }
 
 }  // namespace retort::services

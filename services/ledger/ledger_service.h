@@ -6,6 +6,7 @@
 #include "retort/ledger/v1/ledger.grpc.pb.h"
 #include "services/edge/page_token.h"
 #include "services/ledger/project_logs.h"
+#include "services/operations/operation_host.h"
 
 namespace retort::services {
 
@@ -14,8 +15,8 @@ namespace retort::services {
 // (LEDGER_UNAVAILABLE) when the log cannot append.
 class LedgerServiceImpl final : public ledger::v1::LedgerService::Service {
  public:
-  // `logs` is not owned and outlives the service.
-  LedgerServiceImpl(ProjectLogs* logs, PageTokens page_tokens);
+  // `logs` and `operations`, which has the verbs of LedgerVerbs, are not owned and outlive the service.
+  LedgerServiceImpl(ProjectLogs* logs, OperationHost* operations, PageTokens page_tokens);
 
   // Makes the project's log when there is none. INVALID_ARGUMENT (SIGNATURE_INVALID, REQUEST_ID_REUSED as
   // ALREADY_EXISTS).
@@ -43,12 +44,26 @@ class LedgerServiceImpl final : public ledger::v1::LedgerService::Service {
                            grpc::ServerWriter<ledger::v1::ReadDatasetResponse>* writer) override;
   grpc::Status CountSamples(grpc::ServerContext* context, const ledger::v1::CountSamplesRequest* request,
                             ledger::v1::CountSamplesResponse* response) override;
-  // Everything of an evidence pack but manifest.json and student/, which whoever assembles the pack adds.
+  // A project without a log has no samples: an empty answer.
+  grpc::Status ListJobSamples(grpc::ServerContext* context, const ledger::v1::ListJobSamplesRequest* request,
+                              ledger::v1::ListJobSamplesResponse* response) override;
+  grpc::Status GetJobSample(grpc::ServerContext* context, const ledger::v1::GetJobSampleRequest* request,
+                            ledger::v1::Sample* response) override;
   grpc::Status ExportEvidence(grpc::ServerContext* context, const ledger::v1::ExportEvidenceRequest* request,
-                              grpc::ServerWriter<ledger::v1::FileChunk>* writer) override;
+                              google::longrunning::Operation* response) override;
+  grpc::Status VerifyLedger(grpc::ServerContext* context, const ledger::v1::VerifyLedgerRequest* request,
+                            google::longrunning::Operation* response) override;
+  // Everything of an evidence pack but manifest.json and student/, which whoever assembles the pack adds.
+  grpc::Status ReadEvidence(grpc::ServerContext* context, const ledger::v1::ReadEvidenceRequest* request,
+                            grpc::ServerWriter<ledger::v1::FileChunk>* writer) override;
 
  private:
+  template <class Request>
+  grpc::Status Begin(const char* verb, const std::string& name, const Request& request,
+                     google::longrunning::Operation* response);
+
   ProjectLogs* const logs_;
+  OperationHost* const operations_;
   const PageTokens page_tokens_;
 };
 

@@ -9,6 +9,7 @@
 #include "ledger/hex.h"
 #include "ledger/private_file.h"
 #include "services/edge/channel.h"
+#include "services/edge/disk_room.h"
 #include "services/edge/resource_name.h"
 #include "services/edge/status.h"
 
@@ -61,6 +62,29 @@ int64_t ProjectLogs::NewestEntryTimeUs() {
   return newest;
 }
 
+absl::Status ProjectLogs::CheckAppendable() {
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [project, open] : logs_) {
+      if (!open.log->read_only()) continue;
+      return absl::UnavailableError("the log of project " + project +
+                                    " takes no entries after a failed write, until it is opened again");
+    }
+  }
+  return CheckDiskRoom(options_.data_dir);
+}
+
+ProjectLogs::Entries ProjectLogs::CountEntries() {
+  const std::lock_guard lock(mutex_);
+  Entries entries;
+  for (const auto& [project, open] : logs_) {
+    const uint64_t size = open.log->CheckpointNote().checkpoint.size;
+    entries.all += size;
+    entries.appended += size - open.entries_before;
+  }
+  return entries;
+}
+
 absl::StatusOr<ledger::Log*> ProjectLogs::Open(const std::string& project_id) {
   const std::string origin = options_.deployment + "/" + project_id;
   auto key = options_.log_key->WithName(origin);
@@ -74,9 +98,12 @@ absl::StatusOr<ledger::Log*> ProjectLogs::Open(const std::string& project_id) {
   log.vault_key = options_.vault_key;
   log.trusted_keys = options_.trusted_keys;
   log.now_us = options_.now_us;
+  std::error_code error;
+  const bool existed = std::filesystem::exists(log.path, error);
   auto made = ledger::Log::Open(std::move(log));
   if (!made.ok()) return made.status();
   opened.log = *std::move(made);
+  if (existed) opened.entries_before = opened.log->CheckpointNote().checkpoint.size;
   return logs_.emplace(project_id, std::move(opened)).first->second.log.get();
 }
 

@@ -42,12 +42,23 @@ class ProjectLogs {
   // When the newest entry of all open logs was accepted, in microseconds since 1970; 0 without any.
   int64_t NewestEntryTimeUs();
 
+  // Unavailable when an append would be refused now, naming the log or the disk: a log that stopped after a
+  // failed write, a file system without room or mounted read-only.
+  absl::Status CheckAppendable();
+
+  // Entries of all open logs, and how many of them came since each was opened.
+  struct Entries {
+    uint64_t all = 0, appended = 0;
+  };
+  Entries CountEntries();
+
   static constexpr size_t kProjectsMax = 1000;  // each holds open files and a thread
 
  private:
   struct OpenLog {
     std::unique_ptr<ledger::SigningKey> key;
     std::unique_ptr<ledger::Log> log;
+    uint64_t entries_before = 0;  // that it had when it was opened
   };
   absl::StatusOr<ledger::Log*> Open(const std::string& project_id);
 

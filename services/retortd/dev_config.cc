@@ -108,10 +108,14 @@ void AddTeachers(server::v1::ServerConfig& config) {
 }  // namespace
 
 absl::StatusOr<server::v1::ServerConfig> MakeDevConfig(const DevOptions& options) {
-  const std::string host = options.listen.substr(0, options.listen.rfind(':'));
-  if (host != "127.0.0.1" && host != "localhost") {
+  for (const auto& [flag, address] : {std::pair<const char*, const std::string&>{"--listen", options.listen},
+                                      {"--health-listen", options.health_listen},
+                                      {"--metrics-listen", options.metrics_listen}}) {
+    const std::string host = address.substr(0, address.rfind(':'));
+    if (host == "127.0.0.1" || host == "localhost") continue;
+    if (address.empty() && flag != std::string_view("--listen")) continue;
     return absl::InvalidArgumentError(
-        "--listen: saw '" + options.listen +
+        std::string(flag) + ": saw '" + address +
         "', wanted 127.0.0.1:port: --dev serves this machine only; use --config for others");
   }
   std::error_code error;
@@ -127,6 +131,8 @@ absl::StatusOr<server::v1::ServerConfig> MakeDevConfig(const DevOptions& options
   config.set_listen(options.listen);
   config.set_data_dir(data);
   config.set_packs_dir(options.packs_dir);
+  config.set_health_listen(options.health_listen);
+  config.set_metrics_listen(options.metrics_listen);
   config.set_reflection(true);
   config.mutable_tls()->set_certificate(dev + "/server.crt");
   config.mutable_tls()->set_private_key(dev + "/server.key");
@@ -137,12 +143,14 @@ absl::StatusOr<server::v1::ServerConfig> MakeDevConfig(const DevOptions& options
   files->set_policy(keys + "/policy.key");
   files->set_jobs(keys + "/jobs.key");
   files->set_trainer(keys + "/trainer.key");
+  files->set_reviewer(keys + "/reviewer.key");
   files->set_vault(keys + "/vault.key");
   if (auto log = EnsureKey(files->log(), "log"); !log.ok()) return log.status();
   for (const auto& [role, path] : {std::pair<const char*, const std::string&>{"teacher", files->teacher()},
                                    {"policy", files->policy()},
                                    {"jobs", files->jobs()},
-                                   {"trainer", files->trainer()}}) {
+                                   {"trainer", files->trainer()},
+                                   {"reviewer", files->reviewer()}}) {
     auto key = EnsureKey(path, role);
     if (!key.ok()) return key.status();
     auto* trusted = config.add_trusted_keys();

@@ -13,6 +13,8 @@ struct DevOptions {
   std::string data_dir;   // made when missing, readable by its owner only
   std::string listen;     // host:port; only loopback hosts are accepted
   std::string packs_dir;  // policy packs that come with the program
+  // Loopback host:port for probes and for metrics; empty means neither.
+  std::string health_listen, metrics_listen;
 };
 
 // A configuration for all roles under options.data_dir:

@@ -7,6 +7,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -15,20 +16,32 @@
 namespace retort::services {
 
 class AccessGuard;
+class Metrics;
 struct ServedService;
 
 class HostedRoles {
  public:
+  // Full names of the services that these roles serve, before any is opened.
+  static std::vector<std::string> ServiceNames(const std::set<std::string>& roles);
+
   // Opens what the roles need: keys, packs, logs, the database of jobs. Nothing is served yet and no job
   // runs. `config` has passed ValidateServerConfig. The status of whatever could not be opened, its message
-  // led by the role.
+  // led by the role. `metrics`, which may be null and outlives this object, gets what no call shows.
   static absl::StatusOr<std::unique_ptr<HostedRoles>> Open(const server::v1::ServerConfig& config,
-                                                           const std::set<std::string>& roles);
+                                                           const std::set<std::string>& roles,
+                                                           Metrics* metrics = nullptr);
   ~HostedRoles();
 
   // The services to serve, and who may call them; owned by this object, which outlives the server.
   std::vector<ServedService> services() const;
   const AccessGuard* access() const;
+
+  // Each served service with OK, or with Unavailable and why its calls would fail now: its disk or its log
+  // takes no writes. Asks no peer and takes no time.
+  std::vector<std::pair<std::string, absl::Status>> Standing() const;
+
+  // Sets the figures of a scrape.
+  void Measure(Metrics& metrics) const;
 
   // Called once the server answers: goes on with the jobs that have not ended. The status of
   // jobs::JobsService::Start.

@@ -5,11 +5,13 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <set>
 #include <string>
 
+#include "absl/cleanup/cleanup.h"
 #include "google/protobuf/text_format.h"
 #include "services/edge/server.h"
 #include "services/edge/server_config.h"
@@ -20,18 +22,24 @@
 #include "services/retortd/backup_commands.h"
 #include "services/retortd/dev_config.h"
 #include "services/retortd/hosted_roles.h"
+#include "services/retortd/observation.h"
+#include "services/telemetry/call_telemetry.h"
+#include "services/telemetry/log.h"
 
 namespace {
 
 using retort::server::v1::ServerConfig;
+using retort::services::Log, retort::services::LogLevel;
 
 constexpr auto kDrainGrace = std::chrono::seconds(10);
 constexpr auto kExpiryCheck = std::chrono::hours(1);
+constexpr std::chrono::seconds kDrainWait(2);
+constexpr std::chrono::milliseconds kForEver(-1);
 
 struct Flags {
   bool dev = false;
   bool print_config = false;
-  std::string config, roles, data_dir, listen, packs_dir;
+  std::string config, roles, data_dir, listen, packs_dir, health_listen, metrics_listen;
 };
 
 // <folder of this program>/../share/retort/packs: where the build and an installation both put the packs.
@@ -53,7 +61,9 @@ absl::StatusOr<ServerConfig> Configure(const Flags& flags, const std::set<std::s
     auto config = retort::services::MakeDevConfig(
         {.data_dir = flags.data_dir.empty() ? retort::services::DefaultDevDataDir() : flags.data_dir,
          .listen = flags.listen.empty() ? "127.0.0.1:7443" : flags.listen,
-         .packs_dir = flags.packs_dir.empty() ? ShippedPacksDir() : flags.packs_dir});
+         .packs_dir = flags.packs_dir.empty() ? ShippedPacksDir() : flags.packs_dir,
+         .health_listen = flags.health_listen,
+         .metrics_listen = flags.metrics_listen});
     if (!config.ok()) return config;
     // Roles of one process name each other's address before the server runs, so port 0 is settled here.
     if (config->listen().substr(config->listen().rfind(':')) == ":0") {
@@ -65,7 +75,9 @@ absl::StatusOr<ServerConfig> Configure(const Flags& flags, const std::set<std::s
   }
   for (const auto& [flag, value] : {std::pair{"--data-dir", flags.data_dir},
                                     {"--listen", flags.listen},
-                                    {"--packs-dir", flags.packs_dir}}) {
+                                    {"--packs-dir", flags.packs_dir},
+                                    {"--health-listen", flags.health_listen},
+                                    {"--metrics-listen", flags.metrics_listen}}) {
     if (!value.empty())
       return absl::InvalidArgumentError(std::string(flag) + ": goes with --dev; --config has its own");
   }
@@ -88,7 +100,21 @@ void WarnOfExpiry(const std::string& certificate) {
   const std::string warning =
       facts.ok() ? retort::services::ExpiryWarning(certificate, *facts, std::chrono::system_clock::now())
                  : std::string(facts.status().message());
-  if (!warning.empty()) std::fprintf(stderr, "retortd: warning: %s\n", warning.c_str());
+  if (!warning.empty()) Log(LogLevel::kWarning, warning);
+}
+
+std::chrono::seconds DrainWait(const ServerConfig& config) {
+  if (config.has_drain_wait_seconds()) return std::chrono::seconds(config.drain_wait_seconds());
+  return config.health_listen().empty() ? std::chrono::seconds(0) : kDrainWait;
+}
+
+// Returns at the next signal, or when `patience` has passed.
+void AwaitSignal(int signals, std::chrono::milliseconds patience) {
+  pollfd waiting{signals, POLLIN, 0};
+  while (poll(&waiting, 1, static_cast<int>(patience.count())) < 0 && errno == EINTR) {
+  }
+  signalfd_siginfo received{};
+  if ((waiting.revents & POLLIN) != 0 && read(signals, &received, sizeof(received)) < 0) return;
 }
 
 absl::Status Serve(const Flags& flags, const ServerConfig& config, const std::set<std::string>& roles) {
@@ -99,7 +125,9 @@ absl::Status Serve(const Flags& flags, const ServerConfig& config, const std::se
   }
   const int signals = StopSignals();
   if (signals < 0) return absl::InternalError("no descriptor for signals");
-  auto hosted = retort::services::HostedRoles::Open(config, roles);
+  auto observation = retort::services::Observation::Start(config, roles, RETORT_VERSION);
+  if (!observation.ok()) return observation.status();
+  auto hosted = retort::services::HostedRoles::Open(config, roles, (*observation)->metrics());
   if (!hosted.ok()) return hosted.status();
   const std::string certificate = config.tls().certificate();
   WarnOfExpiry(certificate);
@@ -108,7 +136,10 @@ absl::Status Serve(const Flags& flags, const ServerConfig& config, const std::se
       {.listen = config.listen(),
        .tls = {certificate, config.tls().private_key(), config.tls().authorities()},
        .reflection = config.reflection(),
-       .access = (*hosted)->access()},
+       .access = (*hosted)->access(),
+       .telemetry = retort::services::MakeCallTelemetry(
+           {.metrics = (*observation)->metrics(),
+            .methods = retort::services::MethodsOf(retort::services::HostedRoles::ServiceNames(roles))})},
       (*hosted)->services());
   if (!server.ok()) return server.status();
   if (auto s = (*hosted)->Start(); !s.ok()) return s;
@@ -116,30 +147,33 @@ absl::Status Serve(const Flags& flags, const ServerConfig& config, const std::se
       config.listen().substr(0, config.listen().rfind(':')) + ":" + std::to_string((*server)->port());
   if (flags.dev) {
     if (auto s = retort::services::WriteDevEndpoint(config.data_dir(), endpoint); !s.ok()) return s;
-    std::fprintf(stderr,
-                 "retortd: --dev: throw-away keys and certificates, this machine only; not for production\n");
+    Log(LogLevel::kInfo, "--dev: throw-away keys and certificates, this machine only; not for production");
   }
   std::string names;
   for (const auto& role : roles) names += (names.empty() ? "" : ",") + role;
-  std::fprintf(stderr, "retortd: serving %s on %s, state in %s\n", names.c_str(), endpoint.c_str(),
-               config.data_dir().c_str());
+  Log(LogLevel::kInfo, "serving " + names + " on " + endpoint + ", state in " + config.data_dir());
+  (*observation)->Follow(hosted->get(), server->get());
+  const absl::Cleanup forget = [&] { (*observation)->Forget(); };
 
-  signalfd_siginfo received{};
-  while (read(signals, &received, sizeof(received)) < 0 && errno == EINTR) {
-  }
-  std::fprintf(stderr, "retortd: stopping\n");
+  AwaitSignal(signals, kForEver);
+  Log(LogLevel::kInfo, "stopping");
   if (flags.dev) retort::services::RemoveDevEndpoint(config.data_dir());
-  (*server)->SetServing(false);
+  (*observation)->BeginDrain();
+  AwaitSignal(signals, DrainWait(config));  // a second signal is impatient
   (*hosted)->Stop(kDrainGrace);
   (*server)->Drain(kDrainGrace);
   return absl::OkStatus();
+}
+
+void LogError(const absl::Status& status) {
+  Log(LogLevel::kError, std::string(status.message()));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   if (auto s = retort::services::KeepMemoryPrivate(); !s.ok()) {
-    std::fprintf(stderr, "retortd: %s\n", std::string(s.message()).c_str());
+    LogError(s);
     return 1;
   }
   Flags flags;
@@ -157,6 +191,9 @@ int main(int argc, char** argv) {
                  "With --dev: 127.0.0.1:port; port 0 picks a free one (default 127.0.0.1:7443)");
   app.add_option("--packs-dir", flags.packs_dir,
                  "With --dev: policy packs instead of those that come with the program");
+  app.add_option("--health-listen", flags.health_listen,
+                 "With --dev: 127.0.0.1:port for health probes without TLS");
+  app.add_option("--metrics-listen", flags.metrics_listen, "With --dev: 127.0.0.1:port for GET /metrics");
   app.add_flag("--print-config", flags.print_config,
                "Print the configuration in effect and end; it holds no secret, only paths");
   int command_exit = 0;
@@ -169,12 +206,12 @@ int main(int argc, char** argv) {
   if (!app.get_subcommands().empty()) return command_exit;
   const auto roles = retort::services::ParseRoles(flags.roles);
   if (!roles.ok()) {
-    std::fprintf(stderr, "retortd: %s\n", std::string(roles.status().message()).c_str());
+    LogError(roles.status());
     return 2;
   }
   const auto config = Configure(flags, *roles);
   if (!config.ok()) {
-    std::fprintf(stderr, "retortd: %s\n", std::string(config.status().message()).c_str());
+    LogError(config.status());
     return 2;
   }
   if (flags.print_config) {
@@ -183,9 +220,14 @@ int main(int argc, char** argv) {
     std::fputs(text.c_str(), stdout);
     return 0;
   }
+  const bool text = config->log_format().empty() ? flags.dev : config->log_format() == "text";
+  retort::services::SetUpLog(
+      {.format = text ? retort::services::LogFormat::kText : retort::services::LogFormat::kJson,
+       .service = "retortd",
+       .version = RETORT_VERSION});
   signal(SIGPIPE, SIG_IGN);
   if (auto s = Serve(flags, *config, *roles); !s.ok()) {
-    std::fprintf(stderr, "retortd: %s\n", std::string(s.message()).c_str());
+    LogError(s);
     return 1;
   }
   return 0;

@@ -86,7 +86,8 @@ absl::StatusOr<std::unique_ptr<TeacherRegistry>> MakeTeacherRegistry(
     }
     const absl::Status added =
         registry->Add({config.id(), config.provider(), config.channel(), config.model(),
-                       config.account_class(), config.account_region(), *std::move(acquired_time)},
+                       config.account_class(), config.account_region(), *std::move(acquired_time),
+                       config.has_price() ? std::optional(config.price()) : std::nullopt},
                       std::move(maker));
     if (!added.ok()) return InvalidField("teachers.id", config.id(), "distinct ids");
   }

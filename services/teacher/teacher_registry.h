@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +30,7 @@ struct TeacherDescription {
   std::string model;
   std::string account_class, account_region;
   std::string acquired_time;  // RFC 3339 in UTC with six fractional digits; empty when unknown
+  std::optional<teacher::v1::TeacherPrice> price;
 };
 
 class TeacherRegistry {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "ledger/signed_statement.h"
+#include "services/edge/list_query.h"
 #include "services/edge/status.h"
 #include "services/teacher/capture.h"
 #include "services/teacher/failure.h"
@@ -58,6 +59,7 @@ void Describe(const std::string& project, const TeacherDescription& description,
   if (!description.acquired_time.empty()) {
     google::protobuf::util::TimeUtil::FromString(description.acquired_time, out->mutable_acquired_time());
   }
+  if (description.price.has_value()) *out->mutable_price() = *description.price;
   if (!made.ok()) {
     out->set_unavailable_reason(std::string(made.status().message()));
     return;
@@ -66,6 +68,14 @@ void Describe(const std::string& project, const TeacherDescription& description,
   out->set_endpoint(identity.endpoint);
   out->set_weights_sha256(identity.weights_sha256);
   out->set_top_logprobs_max(identity.top_logprobs_max);
+}
+
+const ListRules& TeacherRules() {
+  static const ListRules rules{FilterFields(*teacher::v1::Teacher::descriptor(),
+                                            {"name", "provider", "channel", "model", "account_class",
+                                             "account_region", "endpoint", "unavailable_reason"}),
+                               {"name", "name desc"}};
+  return rules;
 }
 
 std::string ProjectOf(const std::string& teacher_name) {
@@ -142,20 +152,20 @@ grpc::Status TeacherServiceImpl::ListTeachers(grpc::ServerContext*,
                                               const teacher::v1::ListTeachersRequest* request,
                                               teacher::v1::ListTeachersResponse* response) {
   if (auto valid = Validate(*request); !valid.ok()) return ToGrpcStatus(valid);
-  const int32_t page_size = *PageSize(request->page_size());
-  const std::string scope = "teachers of " + request->parent();
-  std::string after;
-  if (!request->page_token().empty()) {
-    auto position = page_tokens_.Open(scope, request->page_token());
-    if (!position.ok()) return ToGrpcStatus(position.status());
-    after = *std::move(position);
-  }
-  const std::vector<std::string> ids = registry_->ids();
-  auto id = std::upper_bound(ids.begin(), ids.end(), after);
-  for (; id != ids.end() && response->teachers_size() < page_size; ++id) {
-    Describe(request->parent(), *registry_->Find(*id), registry_->Get(*id), response->add_teachers());
-  }
-  if (id != ids.end()) response->set_next_page_token(page_tokens_.Seal(scope, *std::prev(id)));
+  const auto query = ParseListQuery("teachers",
+                                    {request->parent(), request->page_size(), request->page_token(),
+                                     request->filter(), request->order_by()},
+                                    TeacherRules(), page_tokens_);
+  if (!query.ok()) return ToGrpcStatus(query.status());
+  const std::vector<std::string> ids = registry_->ids();  // in order
+  response->set_next_page_token(PageOfItems(
+      ids, *query, page_tokens_, [](const std::string& id) { return id; },
+      [&](const std::string& id) {
+        teacher::v1::Teacher teacher;
+        Describe(request->parent(), *registry_->Find(id), registry_->Get(id), &teacher);
+        return teacher;
+      },
+      [&](teacher::v1::Teacher teacher) { *response->add_teachers() = std::move(teacher); }));
   return grpc::Status::OK;
 }
 

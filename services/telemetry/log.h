@@ -1,9 +1,11 @@
 // What a server says, one line an event on standard error: text for a person at a terminal, JSON for a
 // collector.
 //
-//   SetUpLog({.format = LogFormat::kJson, .service = "retortd", .version = RETORT_VERSION});   // once, in
-//   main Log(LogLevel::kWarning, "the disk is nearly full"); Log(LogLevel::kError, status.message(), {.method
-//   = "GetJob", .code = "INTERNAL"});
+//   // once, in main:
+//   SetUpLog({.format = LogFormat::kJson, .service = "retortd", .version = RETORT_VERSION});
+//   // then anywhere:
+//   Log(LogLevel::kWarning, "the disk is nearly full");
+//   Log(LogLevel::kError, message, {.method = "GetJob", .code = "INTERNAL"});
 //
 // A message may come from a hostile peer: control bytes and broken UTF-8 are escaped, and a line has at most
 // kLogLineBytesMax bytes, so one event is one line and one write. Never pass prompts, completions or keys.

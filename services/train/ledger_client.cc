@@ -117,6 +117,11 @@ absl::Status LedgerClient::ReadOnce(const DatasetQuestion& question, Dataset& da
     ledger::ProvenSample proven;
     const wire::DatasetSample& from = part.sample();
     if (auto s = CopyLeaf(from.index(), from.leaf(), from.proof(), proven.leaf); !s.ok()) return failed(s);
+    for (const wire::DatasetSample& entry : from.admission()) {
+      if (auto s = CopyLeaf(entry.index(), entry.leaf(), entry.proof(), proven.admission.emplace_back());
+          !s.ok())
+        return failed(s);
+    }
     proven.payload = from.payload();
     proven.salt = from.salt();
     auto sample = reader->Read(proven);

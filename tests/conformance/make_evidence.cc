@@ -15,19 +15,6 @@ namespace {
 
 constexpr char kWeights[] = "not really weights";
 
-AppendRequest SignReview(const TestKeys& keys, uint64_t entry, const std::string& decision) {
-  const ReviewStatement review{.project = kProject,
-                               .request_id = UuidOf("review"),
-                               .subject_entry = static_cast<int64_t>(entry),
-                               .subject_digest = HexEncode(Sha256(decision)),
-                               .verdict = "reject",
-                               .reviewer = "somebody",
-                               .reason = "found an address in it: \"\xc3\xa9\xe2\x82\xac\\\n\"",
-                               .reviewed_time = "2026-01-02T03:04:05.000006Z"};
-  return {.kind = EntryKind::kReview,
-          .statements = {SignStatement(keys.reviewer, StatementType::kReview, review.ToJson())}};
-}
-
 class Run {
  public:
   explicit Run(std::string folder) : folder_(std::move(folder)), keys_(TestKeys::Make()) {}
@@ -38,13 +25,19 @@ class Run {
     log_ = *std::move(log);
     Append(MakePolicyPack(keys_, "id: smollm2\n"));
     for (int64_t i = 0; i < 300; ++i) {  // more than one bundle
-      Append(MakeSample(
-          keys_,
-          {.index = i, .split = i % 4 == 3 ? "held_out" : "train", .effect = i == 1 ? "review" : "allow"}));
+      Append(MakeSample(keys_, {.index = i,
+                                .split = i % 4 == 3 ? "held_out" : "train",
+                                .effect = i == 1 || i == 5 || i == 6 ? "review" : "allow"}));
     }
-    const absl::StatusOr<StoredEntry> in_review = log_->ReadEntry(first_sample_ + 1);
-    if (!in_review.ok()) return in_review.status();
-    Append(SignReview(keys_, first_sample_ + 1, in_review->entry.statements[1].statement));
+    // One is rejected, one approved after a rejection, and one stays in review.
+    int reviews = 0;
+    for (const auto& [sample, verdict] : {std::pair(1, "reject"), {5, "reject"}, {5, "approve"}}) {
+      const absl::StatusOr<StoredEntry> in_review =
+          log_->ReadEntry(first_sample_ + static_cast<uint64_t>(sample));
+      if (!in_review.ok()) return in_review.status();
+      Append(
+          MakeReview(keys_, in_review->index, in_review->entry.statements[1].statement, verdict, ++reviews));
+    }
     const absl::StatusOr<StoredEntry> revoked = log_->ReadEntry(first_sample_ + 2);
     if (!revoked.ok()) return revoked.status();
     Append(MakeDecision(keys_, HexEncode(Sha256(revoked->entry.statements[0].statement)), "deny", 1));

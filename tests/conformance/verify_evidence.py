@@ -372,6 +372,7 @@ class Pack:
         self.public_keys = {sha256(parse_vkey(vkey)[2]): parse_vkey(vkey)[2]}
         self.request_ids, self.project, self.time = set(), None, 0
         self.samples, self.revisions, self.erased = {}, {}, set()
+        self.verdicts = {}  # by entry of a decision, of its newest review
         self.decisions, self.datasets, self.runs, self.finishes = {}, {}, {}, {}
         self.counts, self.releases, self.attempts = {}, {}, {}
 
@@ -463,13 +464,14 @@ class Pack:
     def on_decision(self, index, statements, signed):
         self.decision(index, statements[0], signed[0][1])
         if statements[0]["subject_kind"] == "sample":
-            self.revisions[statements[0]["subject_digest"]] = statements[0]["effect"]
+            self.revisions[statements[0]["subject_digest"]] = (index, statements[0]["effect"])
         else:
             check(statements[0]["subject_digest"] == statements[0]["facts_digest"], "decision: is about other facts")
 
     def on_review(self, index, statements, signed):
         subject = self.decisions.get(statements[0]["subject_entry"])
         check(subject == statements[0]["subject_digest"], "review: is about another decision")
+        self.verdicts[statements[0]["subject_entry"]] = statements[0]["verdict"]
 
     def on_dataset(self, index, statements, signed):
         dataset = statements[0]
@@ -488,8 +490,10 @@ class Pack:
             check(sample["leaf_hash"] == self.hashes[sample["index"]].hex(), "dataset: lists another leaf hash")
             check((capture["job_uid"], capture["prompt_id"], capture["split"]) ==
                   (dataset["job_uid"], sample["prompt_id"], sample["split"]), "dataset: lists a sample as another")
-            check(decided == "allow" and self.revisions.get(subject, "allow") == "allow",
-                  f"dataset: lists entry {sample['index']}, which is not allowed")
+            at, newest = self.revisions.get(subject, (sample["index"], decided))
+            verdict = self.verdicts.get(at)
+            check("deny" not in (decided, newest) and verdict != "reject" and (newest == "allow" or verdict == "approve"),
+                  f"dataset: lists entry {sample['index']}, which is not admitted")
             check(sample["index"] not in self.erased, f"dataset: lists entry {sample['index']}, which was erased")
         samples = sum(capture["job_uid"] == dataset["job_uid"] for capture, _, _ in self.samples.values())
         check(samples - len(indexes) == dataset["excluded_samples"], "dataset: excluded_samples is another number")

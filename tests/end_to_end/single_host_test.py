@@ -106,7 +106,7 @@ class SingleHost(unittest.TestCase):
     def test_c_provisioning_is_private_and_repeatable(self):
         self.assertEqual(self.provisioned.returncode, 0, self.provisioned.stderr)
         secrets = [*self.root.glob("etc/retort/**/*.key")]
-        self.assertEqual(len(secrets), 9)  # six keys, authority, server, anna
+        self.assertEqual(len(secrets), 10)  # seven keys, authority, server, anna
         for path in secrets:
             self.assertEqual(path.stat().st_mode & 0o077, 0, path)
         before = {path: path.read_bytes() for path in self.root.glob("etc/retort/**/*") if path.is_file()}

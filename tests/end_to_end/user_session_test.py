@@ -130,6 +130,48 @@ class UserSession(unittest.TestCase):
         self.assertTrue(answer.strip())
         self.assertEqual(self.retort(*chat)[0], answer)  # the same seed, the same answer
 
+    def test_cost_is_added_up_from_the_ledger(self):
+        out, _ = self.retort("cost", "first")
+        self.assertIn("projects/e2e/jobs/first", out)
+        self.assertIn("finished", out)
+        self.assertRegex(out, r"Teacher: \d+ answers in the ledger")
+        cost = json.loads(self.retort("cost", "first", "-o", "json")[0])
+        self.assertEqual(cost["job"], "projects/e2e/jobs/first")
+        self.assertGreater(cost["teacher"]["completion_tokens"], 0)
+        self.retort("cost", "nothing", code=5)
+
+    def test_what_happened_can_be_read_later(self):
+        out, _ = self.retort("job", "logs", "first")
+        self.assertIn("accepted", out)
+        self.assertIn("released", out)
+        lines = [json.loads(line) for line in self.retort("job", "logs", "first", "--tail", 2, "-o", "jsonl")[0].splitlines()]
+        self.assertEqual(len(lines), 2)
+        self.assertEqual(lines[-1]["text"], "released")
+
+    def test_plan_before_anything_is_spent(self):
+        out, err = self.retort("job", "create", "--file", self.job_file, "--student", "herbs-3", "--validate-only")
+        self.assertIn("allow the job", out)
+        self.assertIn("calls of the teacher", out)
+        self.assertIn("nothing was created or sent", err)
+        self.assertNotIn("herbs-3", self.retort("student", "list")[0])
+
+    def test_lists_filter_order_and_take_every_form(self):
+        self.assertIn("jobs/first", self.retort("job", "list", "--filter", "state = SUCCEEDED", "-o", "wide")[0])
+        names = self.retort("job", "list", "--filter", 'name = "*/first"', "-o", "name")[0].split()
+        self.assertEqual(names, ["projects/e2e/jobs/first"])
+        self.assertIn('"state": "STATE_SUCCEEDED"', self.retort("job", "get", "first", "-o", "yaml")[0])
+        _, err = self.retort("job", "list", "--filter", "colour = red", code=2)
+        self.assertIn("at byte 1", err)
+        samples = self.retort("sample", "list", "first", "--filter", "standing = ADMITTED", "-o", "jsonl")[0].splitlines()
+        self.assertGreater(len(samples), 0)
+        # Who submitted the job does not review its samples.
+        _, err = self.retort("sample", "approve", json.loads(samples[0])["name"], "--reason", "looks fine", code=4)
+        self.assertIn("SEPARATION_OF_DUTIES", err)
+
+    def test_server_checks_its_own_log(self):
+        self.assertIn("VERIFIED", self.retort("ledger", "audit")[0])
+        self.assertIn("VerifyLedger", self.retort("operation", "list")[0])
+
     def test_proof_verifies_without_the_server(self):
         key = json.loads(self.retort("ledger", "checkpoint", "-o", "json")[0])["vkey"]
         self.retort("ledger", "proof", "1", "--out", "one")
@@ -166,7 +208,7 @@ class UserSession(unittest.TestCase):
         self.assertIn("cancelled", self.retort("job", "get", "slow")[0])
         _, err = self.retort("job", "cancel", "slow", code=6)
         self.assertIn("has not ended", err)
-        self.retort("job", "resume", "slow", code=6)  # what a person stopped stays stopped
+        self.retort("job", "resume", "slow", code=6)  # what a person stopped is tried again only when asked to
 
     def test_resume_after_the_teacher_is_well_again(self):
         self.fake.mode = "401"

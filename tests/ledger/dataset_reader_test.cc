@@ -270,6 +270,112 @@ TEST_F(DatasetReaderTest, RefusesAListedSampleThatIsNotAllowed) {
   EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied) << status;
 }
 
+// A log of this test's own, whose dataset lists one sample in review.
+class AdmissionTest : public DatasetReaderTest {
+ protected:
+  AdmissionTest() {
+    for (const auto& [role, vkey] : keys_.Trusted()) {
+      const KeyStatement key{kProject, UuidOf(role), role, vkey, "add"};
+      Add(EntryKind::kKey, {SignStatement(keys_.log, StatementType::kKey, key.ToJson())});
+    }
+    Add(EntryKind::kSample, sample_.statements);
+  }
+
+  void Add(EntryKind kind, std::vector<SignedStatement> statements) {
+    leaves_.push_back(*EncodeEntry({.kind = kind, .time_us = 1, .statements = std::move(statements)}));
+  }
+  void AddReview(const std::string& verdict, uint64_t entry, const std::string& decision) {
+    Add(EntryKind::kReview, MakeReview(keys_, entry, decision, verdict, ++reviews_).statements);
+  }
+  const std::string& own() const { return sample_.statements[1].statement; }
+
+  void FreezeOwn() {
+    const DatasetManifest manifest{
+        .samples = {{.index = 5, .leaf_hash = LeafHash(leaves_[5]), .prompt_id = "prompt-0"}}};
+    const DatasetStatement dataset{
+        kProject, UuidOf("d"), "d", kJob, kJobUid, HexEncode(Sha256(manifest.ToJson())), 1, 0, 0};
+    dataset_ = leaves_.size();
+    Add(EntryKind::kDataset, {SignStatement(keys_.log, StatementType::kDataset, dataset.ToJson())});
+    manifest_ = manifest.ToJson();
+  }
+
+  ProvenLeaf Proof(uint64_t i) const {
+    std::vector<Digest> hashes;
+    for (const std::string& leaf : leaves_) hashes.push_back(LeafHash(leaf));
+    const NodeSource nodes = [&](NodeId node) -> absl::StatusOr<Digest> {
+      const auto first = hashes.begin() + static_cast<ptrdiff_t>(node.index << node.level);
+      return RootOf(std::vector<Digest>(first, first + (ptrdiff_t{1} << node.level)));
+    };
+    return {i, leaves_[i], *InclusionProof(i, leaves_.size(), nodes)};
+  }
+
+  // Reads the sample with these entries as its admission.
+  absl::Status ReadWith(const std::vector<uint64_t>& admission) {
+    std::vector<Digest> hashes;
+    for (const std::string& leaf : leaves_) hashes.push_back(LeafHash(leaf));
+    header_ = {};
+    header_.checkpoint_note =
+        SignCheckpoint({.origin = kOrigin, .size = leaves_.size(), .root = RootOf(hashes)}, keys_.log);
+    header_.dataset = Proof(dataset_);
+    header_.manifest = manifest_;
+    for (uint64_t i = 0; i < 5; ++i) header_.keys.push_back(Proof(i));
+    options_ = {.log_vkey = keys_.log.vkey(), .project = kProject, .dataset_entry = dataset_};
+    ProvenSample proven{Proof(5), sample_.payload, sample_.salt};
+    for (const uint64_t i : admission) proven.admission.push_back(Proof(i));
+    return ReadStatus(proven);
+  }
+
+  const AppendRequest sample_ = MakeSample(keys_, {.effect = "review"});
+  std::vector<std::string> leaves_;
+  std::string manifest_;
+  uint64_t dataset_ = 0;
+  int reviews_ = 0;
+};
+
+TEST_F(AdmissionTest, ApprovalBeforeTheDatasetAdmits) {
+  AddReview("approve", 5, own());
+  FreezeOwn();
+  EXPECT_EQ(ReadWith({6}), absl::OkStatus());
+  EXPECT_EQ(ReadWith({}).code(), absl::StatusCode::kPermissionDenied) << "nothing shows it";
+  EXPECT_EQ(ReadWith({6, 6, 6}).code(), absl::StatusCode::kPermissionDenied);
+}
+
+TEST_F(AdmissionTest, RejectionAndLateApprovalDoNot) {
+  AddReview("reject", 5, own());
+  FreezeOwn();
+  AddReview("approve", 5, own());
+  EXPECT_EQ(ReadWith({6}).code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(ReadWith({8}).code(), absl::StatusCode::kPermissionDenied) << "came after the dataset";
+}
+
+TEST_F(AdmissionTest, ReviewOfAnotherDecisionDoesNot) {
+  const auto other = MakeSample(keys_, {.index = 1, .effect = "review"});
+  Add(EntryKind::kSample, other.statements);
+  AddReview("approve", 6, other.statements[1].statement);
+  FreezeOwn();
+  EXPECT_EQ(ReadWith({7}).code(), absl::StatusCode::kPermissionDenied);
+}
+
+TEST_F(AdmissionTest, LaterDecisionIsTheOneThatIsReviewed) {
+  const std::string subject = HexEncode(Sha256(sample_.statements[0].statement));
+  const auto later = MakeDecision(keys_, subject, "review", 1);
+  Add(EntryKind::kDecision, later.statements);
+  AddReview("approve", 6, later.statements[0].statement);
+  AddReview("approve", 5, own());
+  FreezeOwn();
+  EXPECT_EQ(ReadWith({6, 7}), absl::OkStatus());
+  EXPECT_EQ(ReadWith({6, 8}).code(), absl::StatusCode::kPermissionDenied) << "of the older decision";
+  EXPECT_EQ(ReadWith({6}).code(), absl::StatusCode::kPermissionDenied);
+}
+
+TEST_F(AdmissionTest, ReviewerNeedsTheRole) {
+  auto review = MakeReview(keys_, 5, own(), "approve", 1);
+  review.statements[0] = SignStatement(keys_.policy, StatementType::kReview, review.statements[0].statement);
+  Add(EntryKind::kReview, review.statements);
+  FreezeOwn();
+  EXPECT_EQ(ReadWith({6}).code(), absl::StatusCode::kDataLoss);
+}
+
 class HostilePayloadTest : public DatasetReaderTest, public testing::WithParamInterface<int> {};
 
 TEST_P(HostilePayloadTest, ArraysMustFitEachOther) {

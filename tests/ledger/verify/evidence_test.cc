@@ -409,6 +409,71 @@ TEST_F(ForgedLogTest, RevokedSamplesStayOut) {
   EXPECT_EQ(VerdictOfPack(), "FAILED: entry 7 (DATASET): lists entry 5, which a later decision revoked");
 }
 
+class ForgedReviewTest : public ForgedLogTest {
+ protected:
+  // Entry 5 is a sample in review.
+  ForgedReviewTest() : sample_(MakeSample(keys_, {.effect = "review"})) {}
+  void SetUp() override {
+    ForgedLogTest::SetUp();
+    Add(EntryKind::kSample, sample_.statements);
+  }
+  void AddReview(const std::string& verdict, uint64_t entry, const std::string& decision) {
+    Add(EntryKind::kReview, MakeReview(keys_, entry, decision, verdict, ++reviews_).statements);
+  }
+  const std::string& own() const { return sample_.statements[1].statement; }
+
+  const AppendRequest sample_;
+  int reviews_ = 0;
+};
+
+TEST_F(ForgedReviewTest, ApprovedSamplesAreAdmitted) {
+  AddReview("approve", 5, own());
+  AddDataset({5});
+  EXPECT_EQ(VerdictOfPack(), "VERIFIED");
+}
+
+TEST_F(ForgedReviewTest, WithoutAReviewTheyStayOut) {
+  AddDataset({5});
+  EXPECT_EQ(VerdictOfPack(),
+            "FAILED: entry 6 (DATASET): lists entry 5, which waits for a review that nobody has given");
+}
+
+TEST_F(ForgedReviewTest, NewestReviewCounts) {
+  AddReview("approve", 5, own());
+  AddReview("reject", 5, own());
+  AddDataset({5});
+  EXPECT_EQ(VerdictOfPack(), "FAILED: entry 8 (DATASET): lists entry 5, which a review rejected");
+}
+
+TEST_F(ForgedReviewTest, NewDecisionAsksForANewReview) {
+  AddReview("approve", 5, own());
+  const std::string subject = HexEncode(Sha256(MakeSampleParts({}).capture.ToJson()));
+  const auto later = MakeDecision(keys_, subject, "review", 1);
+  Add(EntryKind::kDecision, later.statements);
+  AddDataset({5});
+  EXPECT_EQ(VerdictOfPack(),
+            "FAILED: entry 8 (DATASET): lists entry 5, which waits for a review that nobody has given");
+  leaves_.pop_back();
+  AddReview("approve", 7, later.statements[0].statement);
+  AddDataset({5});
+  EXPECT_EQ(VerdictOfPack(), "VERIFIED");
+}
+
+TEST_F(ForgedReviewTest, NoReviewHelpsADeniedSample) {
+  const auto denied = MakeSample(keys_, {.index = 1, .effect = "deny"});
+  Add(EntryKind::kSample, denied.statements);
+  AddReview("approve", 6, denied.statements[1].statement);
+  AddDataset({6}, 1);
+  EXPECT_EQ(VerdictOfPack(), "FAILED: entry 8 (DATASET): lists entry 6, whose decision does not allow it");
+}
+
+TEST_F(ForgedReviewTest, ReviewIsOfTheDecisionInItsEntry) {
+  AddReview("approve", 5, "another decision");
+  EXPECT_NE(VerdictOfPack().find("entry 6 (REVIEW): reviews entry 5, which holds no such decision"),
+            std::string::npos)
+      << VerdictOfPack();
+}
+
 TEST_F(ForgedLogTest, KeysCountOnlyAfterTheirEntry) {
   leaves_.erase(leaves_.begin());  // the teacher's key comes too late
   Add(EntryKind::kSample, MakeSample(keys_, {}).statements);

@@ -51,6 +51,50 @@ TEST(ProgramTest, HelpIsZeroAndOnStandardOutput) {
   EXPECT_NE(Retort({"help", "exit-codes"}).out.find("130"), std::string::npos);
 }
 
+TEST(ProgramTest, EveryVerbShowsTwoExamples) {
+  for (const std::vector<std::string>& command : {std::vector<std::string>{"job", "pause"},
+                                                  {"job", "retry"},
+                                                  {"job", "logs"},
+                                                  {"job", "update"},
+                                                  {"job", "delete"},
+                                                  {"job", "list"},
+                                                  {"sample", "list"},
+                                                  {"sample", "get"},
+                                                  {"sample", "approve"},
+                                                  {"sample", "reject"},
+                                                  {"policy", "revise"},
+                                                  {"policy", "revisions"},
+                                                  {"policy", "activate"},
+                                                  {"operation", "list"},
+                                                  {"operation", "get"},
+                                                  {"operation", "wait"},
+                                                  {"operation", "cancel"},
+                                                  {"operation", "delete"},
+                                                  {"ledger", "audit"},
+                                                  {"cost"}}) {
+    std::vector<std::string> arguments = command;
+    arguments.push_back("--help");
+    const CommandResult result = Retort(arguments);
+    EXPECT_EQ(result.exit_code, 0) << command.back();
+    const size_t examples = result.out.find("Examples:");
+    ASSERT_NE(examples, std::string::npos) << result.out;
+    const size_t first = result.out.find("\n  retort ", examples);
+    ASSERT_NE(first, std::string::npos) << result.out;
+    EXPECT_NE(result.out.find("\n  retort ", first + 1), std::string::npos) << result.out;
+  }
+}
+
+TEST(ProgramTest, DeletingAsksAndWithoutATerminalRefuses) {
+  const CommandResult result = Retort({"job", "delete", "kitchen"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_NE(result.err.find("--yes"), std::string::npos) << result.err;
+}
+
+TEST(ProgramTest, FormsOfTheVersion) {
+  EXPECT_EQ(Retort({"version", "-o", "yaml"}).out.rfind("\"version\": ", 0), 0u);
+  EXPECT_EQ(Retort({"version", "-o", "name"}).exit_code, 2) << "a version has no name";
+}
+
 TEST(ProgramTest, AskingDrawsUnlessToldOtherwise) {
   for (const std::vector<std::string>& command :
        {std::vector<std::string>{"teacher", "ask", "--help"}, {"chat", "--help"}}) {

@@ -25,7 +25,7 @@ access_file: access.yaml
 )";
 
 absl::Status Load(const std::string& yaml, const std::set<std::string>& roles) {
-  const std::string path = testing::TempDir() + "/retortd.yaml";
+  const std::string path = testing::TempDir() + "/" + std::to_string(getpid()) + ".retortd.yaml";
   std::ofstream(path) << yaml;
   return LoadServerConfig(path, roles).status();
 }
@@ -108,6 +108,44 @@ access_file: a
   }
   const absl::Status unused = Load(std::string(kPolicyOnly) + "metrics_dir: /m\n", {"policy"});
   EXPECT_NE(unused.message().find("metrics_dir"), std::string::npos) << unused;
+}
+
+TEST(ServerConfigTest, PortsForProbesAndScrapes) {
+  EXPECT_EQ(Load(std::string(kPolicyOnly) + "health_listen: 0.0.0.0:7444\nmetrics_listen: "
+                                            "\"[::]:9464\"\nlog_format: text\ndrain_wait_seconds: 0\n",
+                 {"policy"}),
+            absl::OkStatus());
+  const std::pair<const char*, const char*> bad[] = {
+      {"health_listen: 7444\n", "health_listen"},
+      {"health_listen: 127.0.0.1:7443\n", "health_listen"},  // that of `listen`
+      {"health_listen: h:1\nmetrics_listen: h:1\n", "metrics_listen"},
+      {"metrics_listen: http://h:1\n", "metrics_listen"},
+      {"log_format: JSON\n", "log_format"},
+      {"drain_wait_seconds: 61\n", "drain_wait_seconds"},
+      {"drain_wait_seconds: -1\n", "drain_wait_seconds"},
+      {"advertise: p:1\n", "advertise"},  // nobody asks the policy role for it
+  };
+  for (const auto& [lines, field] : bad) {
+    const absl::Status status = Load(std::string(kPolicyOnly) + lines, {"policy"});
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << lines;
+    EXPECT_NE(status.message().find(std::string(field) + ": saw "), std::string::npos) << status;
+  }
+}
+
+TEST(ServerConfigTest, WhatIsAdvertisedCanBeCalled) {
+  const std::string jobs = R"(deployment: retort.example
+listen: 0.0.0.0:7443
+data_dir: d
+tls: {certificate: a, private_key: b, authorities: c}
+keys: {jobs: j, trainer: t}
+peers: {teacher: "t:1", policy: "p:1", ledger: "l:1"}
+access_file: access.yaml
+)";
+  EXPECT_EQ(Load(jobs + "advertise: jobs.retort.svc:7443\n", {"jobs"}), absl::OkStatus());
+  for (const char* address : {"0.0.0.0:7443", "\"[::]:7443\"", "jobs"}) {
+    const absl::Status status = Load(jobs + "advertise: " + address + "\n", {"jobs"});
+    EXPECT_NE(status.message().find("advertise"), std::string::npos) << status;
+  }
 }
 
 TEST(ServerConfigTest, RefusesUnknownKeysWithTheirLine) {

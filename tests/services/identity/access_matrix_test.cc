@@ -33,21 +33,37 @@ using google::protobuf::DescriptorPool;
 using google::protobuf::MethodDescriptor;
 using grpc::StatusCode;
 
-constexpr const char* kServices[] = {"retort.jobs.v1.JobsService", "retort.ledger.v1.LedgerService",
-                                     "retort.policy.v1.PolicyService", "retort.teacher.v1.TeacherService"};
+constexpr const char* kServices[] = {"retort.jobs.v1.JobsService",       "retort.ledger.v1.LedgerService",
+                                     "retort.policy.v1.PolicyService",   "retort.teacher.v1.TeacherService",
+                                     "retort.student.v1.StudentService", "google.longrunning.Operations"};
 
 // What the request names below the project; the resource is not there, unless it is a log.
 const std::map<std::string, std::string>& Below() {
   static const std::map<std::string, std::string> below = {
       {"GetJob", "/jobs/none"},
+      {"UpdateJob", "/jobs/none"},
+      {"DeleteJob", "/jobs/none"},
       {"CancelJob", "/jobs/none"},
+      {"PauseJob", "/jobs/none"},
       {"ResumeJob", "/jobs/none"},
+      {"RetryJob", "/jobs/none"},
+      {"GetJobLog", "/jobs/none"},
+      {"WatchJobLog", "/jobs/none"},
+      {"GetSample", "/jobs/none/samples/none"},
+      {"ListSamples", "/jobs/none"},
+      {"ApproveSample", "/jobs/none/samples/none"},
+      {"RejectSample", "/jobs/none/samples/none"},
       {"WatchJob", "/jobs/none"},
       {"AskTeacher", "/teachers/none"},
       {"DownloadStudent", "/students/none"},
       {"ExchangeRendezvous", "/jobs/none"},
       {"DecideJob", "/jobs/none"},
+      {"PreviewJob", "/jobs/none"},
       {"GetPolicy", "/policies/none"},
+      {"CreatePolicyRevision", "/policies/none"},
+      {"GetPolicyRevision", "/policies/none/revisions/none"},
+      {"ListPolicyRevisions", "/policies/none"},
+      {"ActivatePolicyRevision", "/policies/none/revisions/none"},
       {"Extract", "/teachers/none"},
       {"GetTeacher", "/teachers/none"},
       {"GetEntry", "/ledgers/main/entries/100000"},
@@ -56,7 +72,18 @@ const std::map<std::string, std::string>& Below() {
       {"GetInclusionProof", "/ledgers/main/entries/100000"},
       {"GetConsistencyProof", "/ledgers/main"},
       {"ReadDataset", "/ledgers/main/entries/100000"},
+      {"ListJobSamples", "/jobs/none"},
+      {"GetJobSample", "/jobs/none/samples/none"},
       {"ExportEvidence", "/ledgers/main"},
+      {"ReadEvidence", "/ledgers/main"},
+      {"VerifyLedger", "/ledgers/main"},
+      {"GetStudent", "/students/none"},
+      {"GetStudentVersion", "/students/none/versions/v1"},
+      {"ListStudentVersions", "/students/none"},
+      {"GetOperation", "/operations/none"},
+      {"DeleteOperation", "/operations/none"},
+      {"CancelOperation", "/operations/none"},
+      {"WaitOperation", "/operations/none"},
   };
   return below;
 }
@@ -189,11 +216,19 @@ class AccessMatrixTest : public testing::Test {
     auto* factory = google::protobuf::MessageFactory::generated_factory();
     const std::unique_ptr<google::protobuf::Message> request(
         factory->GetPrototype(method.input_type())->New());
-    const std::string& field = method.options().GetExtension(access).resource();
-    if (!field.empty()) {
+    const auto rule = MethodRule::Of(method);
+    EXPECT_TRUE(rule.ok()) << rule.status();
+    if (rule->has_resource()) {
+      google::protobuf::Message* message = request.get();
+      std::string field = rule->resource_field();
+      for (size_t dot = field.find('.'); dot != std::string::npos; dot = field.find('.')) {
+        message = message->GetReflection()->MutableMessage(
+            message, message->GetDescriptor()->FindFieldByName(field.substr(0, dot)));
+        field = field.substr(dot + 1);
+      }
       const auto below = Below().find(method.name());
-      request->GetReflection()->SetString(
-          request.get(), method.input_type()->FindFieldByName(field),
+      message->GetReflection()->SetString(
+          message, message->GetDescriptor()->FindFieldByName(field),
           "projects/" + project + (below == Below().end() ? "" : below->second));
     }
     return request->SerializeAsString();
@@ -347,7 +382,7 @@ TEST_F(AccessMatrixTest, ARefusalTellsNothingOfWhatExists) {
     const auto* descriptor = DescriptorPool::generated_pool()->FindServiceByName(service);
     for (int i = 0; i < descriptor->method_count(); ++i) {
       const MethodDescriptor& method = *descriptor->method(i);
-      if (method.options().GetExtension(access).resource().empty()) continue;
+      if (!MethodRule::Of(method)->has_resource()) continue;
       const grpc::Status there = Call(channel, method, "globex"), nowhere = Call(channel, method, "initech");
       EXPECT_EQ(there.error_code(), StatusCode::PERMISSION_DENIED) << method.full_name();
       std::string message = there.error_message();

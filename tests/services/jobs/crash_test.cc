@@ -97,7 +97,7 @@ class CrashTest : public JobsServiceFixture {
 class CrashAtCallTest : public CrashTest, public testing::WithParamInterface<int> {};
 
 constexpr int kCalls =
-    41;  // of an undisturbed job with four prompts; calls with an effect count before and after it
+    42;  // of an undisturbed job with four prompts; calls with an effect count before and after it
 
 TEST_P(CrashAtCallTest, JobGoesOn) {
   EXPECT_TRUE(RunWithCrashes({GetParam()}, 1)) << "the job makes fewer calls than are tested";

@@ -187,6 +187,55 @@ class FakePeers::Policy final : public policy::v1::PolicyService::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status PreviewJob(grpc::ServerContext* context, const policy::v1::PreviewJobRequest* request,
+                          policy::v1::PreviewJobResponse* response) override {
+    RETURN_IF_TOLD("PreviewJob", Moment::kBefore);
+    const auto fill = [](const std::string& effect, policy::v1::PreviewedDecision* decision) {
+      decision->set_effect(effect);
+      auto* rule = decision->add_rules();
+      rule->set_pack("test-pack");
+      rule->set_rule("rule-1");
+      rule->set_effect(effect);
+      rule->set_clause("clause 2.1");
+    };
+    fill(peers_.job_effect, response->mutable_job());
+    for (const std::string& input : peers_.job_missing) response->mutable_job()->add_missing_inputs(input);
+    std::map<std::string, policy::v1::PreviewedGroup*> groups;
+    for (const auto& prompt : request->prompts()) {
+      std::string effect = "allow";
+      for (const std::string wanted : {"review", "deny"}) {
+        if (prompt.texts(prompt.texts_size() - 1).find(wanted) != std::string::npos) effect = wanted;
+      }
+      policy::v1::PreviewedGroup*& group = groups[prompt.split() + effect];
+      if (group == nullptr) {
+        group = response->add_groups();
+        group->set_split(prompt.split());
+        fill(effect, group->mutable_decision());
+      }
+      group->set_prompt_count(group->prompt_count() + 1);
+      group->add_first_prompt_ids(prompt.id());
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status SignReview(grpc::ServerContext* context, const policy::v1::SignReviewRequest* request,
+                          policy::v1::SignReviewResponse* response) override {
+    RETURN_IF_TOLD("SignReview", Moment::kBefore);
+    ledger::ReviewStatement review;
+    review.project = request->parent();
+    review.request_id = request->request_id();
+    review.subject_entry = request->subject_entry();
+    review.subject_digest = Hex(request->decision());
+    review.verdict = request->verdict();
+    review.reviewer = request->reviewer();
+    review.reason = request->reason();
+    review.reviewed_time = "2026-01-02T03:04:05.000006Z";
+    response->set_review(review.ToJson());
+    response->set_signature(std::string(64, 'r'));
+    response->set_key_id(std::string(32, 'k'));
+    return grpc::Status::OK;
+  }
+
   grpc::Status GetPolicy(grpc::ServerContext* context, const policy::v1::GetPolicyRequest* request,
                          policy::v1::Policy* response) override {
     RETURN_IF_TOLD("GetPolicy", Moment::kBefore);
@@ -249,11 +298,12 @@ class FakePeers::Ledger final : public ledger::v1::LedgerService::Service {
   grpc::Status CountSamples(grpc::ServerContext* context, const ledger::v1::CountSamplesRequest*,
                             ledger::v1::CountSamplesResponse* response) override {
     RETURN_IF_TOLD("CountSamples", Moment::kBefore);
-    for (const Entry& entry : peers_.entries(ledger::v1::ENTRY_KIND_SAMPLE)) {
+    for (const auto& [index, entry] : Samples()) {
       response->set_asked(response->asked() + 1);
-      if (entry.effect == "allow") response->set_allowed(response->allowed() + 1);
-      if (entry.effect == "review") response->set_review(response->review() + 1);
-      if (entry.effect == "deny") response->set_denied(response->denied() + 1);
+      const std::string effect = Admitted(index, entry) ? "allow" : entry.effect;
+      if (effect == "allow") response->set_allowed(response->allowed() + 1);
+      if (effect == "review") response->set_review(response->review() + 1);
+      if (effect == "deny") response->set_denied(response->denied() + 1);
       if (entry.attempt > 1) response->set_repeats(response->repeats() + 1);
     }
     return grpc::Status::OK;
@@ -269,8 +319,8 @@ class FakePeers::Ledger final : public ledger::v1::LedgerService::Service {
     statement.job = request->job();
     statement.job_uid = request->job_uid();
     statement.manifest_sha256 = Hex("manifest");
-    for (const Entry& entry : peers_.entries(ledger::v1::ENTRY_KIND_SAMPLE)) {
-      if (entry.effect != "allow") {
+    for (const auto& [index, entry] : Samples()) {
+      if (!Admitted(index, entry)) {
         ++statement.excluded_samples;
       } else {
         ++(entry.held_out ? statement.held_out_samples : statement.train_samples);
@@ -296,6 +346,42 @@ class FakePeers::Ledger final : public ledger::v1::LedgerService::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status ListJobSamples(grpc::ServerContext* context, const ledger::v1::ListJobSamplesRequest* request,
+                              ledger::v1::ListJobSamplesResponse* response) override {
+    RETURN_IF_TOLD("ListJobSamples", Moment::kBefore);
+    for (const auto& [index, entry] : Samples()) {
+      ledger::v1::Sample sample = Shown(request->parent(), index, entry);
+      if (request->filter().empty() || sample.standing() == ledger::v1::Sample::STANDING_ADMITTED)
+        *response->add_samples() = std::move(sample);
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status GetJobSample(grpc::ServerContext* context, const ledger::v1::GetJobSampleRequest* request,
+                            ledger::v1::Sample* response) override {
+    RETURN_IF_TOLD("GetJobSample", Moment::kBefore);
+    const size_t slash = request->name().rfind("/samples/s");
+    for (const auto& [index, entry] : Samples()) {
+      if (std::to_string(index) != request->name().substr(slash + 10)) continue;
+      *response = Shown(request->name().substr(0, slash), index, entry);
+      return grpc::Status::OK;
+    }
+    return PeerError(grpc::StatusCode::NOT_FOUND, NOT_FOUND);
+  }
+
+  grpc::Status GetEntry(grpc::ServerContext* context, const ledger::v1::GetEntryRequest* request,
+                        ledger::v1::Entry* response) override {
+    RETURN_IF_TOLD("GetEntry", Moment::kBefore);
+    const auto index = std::stoul(request->name().substr(request->name().rfind('/') + 1));
+    const auto entries = peers_.entries();
+    if (index >= entries.size()) return PeerError(grpc::StatusCode::NOT_FOUND, NOT_FOUND);
+    response->set_index(static_cast<int64_t>(index));
+    response->set_kind(entries[index].kind);
+    for (const std::string& statement : entries[index].statements)
+      response->add_statements()->set_statement(statement);
+    return grpc::Status::OK;
+  }
+
   grpc::Status GetCheckpoint(grpc::ServerContext* context, const ledger::v1::GetCheckpointRequest*,
                              ledger::v1::Checkpoint* response) override {
     RETURN_IF_TOLD("GetCheckpoint", Moment::kBefore);
@@ -305,6 +391,53 @@ class FakePeers::Ledger final : public ledger::v1::LedgerService::Service {
   }
 
  private:
+  std::map<int64_t, Entry> Samples() const {
+    std::map<int64_t, Entry> samples;
+    const auto entries = peers_.entries();
+    for (size_t i = 0; i < entries.size(); ++i) {
+      if (entries[i].kind == ledger::v1::ENTRY_KIND_SAMPLE) samples[static_cast<int64_t>(i)] = entries[i];
+    }
+    return samples;
+  }
+
+  // The verdict of the newest review of the entry; empty without one.
+  std::string Verdict(int64_t index, int64_t* at = nullptr) const {
+    std::string verdict;
+    const auto entries = peers_.entries();
+    for (size_t i = 0; i < entries.size(); ++i) {
+      if (entries[i].kind != ledger::v1::ENTRY_KIND_REVIEW) continue;
+      const auto review = ledger::ReviewStatement::Parse(entries[i].statements.at(0));
+      if (!review.ok() || review->subject_entry != index) continue;
+      verdict = review->verdict;
+      if (at != nullptr) *at = static_cast<int64_t>(i);
+    }
+    return verdict;
+  }
+
+  bool Admitted(int64_t index, const Entry& entry) const {
+    return entry.effect == "allow" || (entry.effect == "review" && Verdict(index) == "approve");
+  }
+
+  ledger::v1::Sample Shown(const std::string& job, int64_t index, const Entry& entry) const {
+    ledger::v1::Sample sample;
+    int64_t newest = index;
+    const std::string verdict = Verdict(index, &newest);
+    sample.set_name(job + "/samples/s" + std::to_string(index));
+    sample.set_entry(index);
+    sample.set_decision_entry(index);
+    sample.set_effect(entry.effect);
+    sample.set_etag("\"" + std::to_string(newest) + "\"");
+    sample.set_standing(Admitted(index, entry)     ? ledger::v1::Sample::STANDING_ADMITTED
+                        : verdict == "reject"      ? ledger::v1::Sample::STANDING_REJECTED
+                        : entry.effect == "review" ? ledger::v1::Sample::STANDING_IN_REVIEW
+                                                   : ledger::v1::Sample::STANDING_DENIED);
+    if (!verdict.empty()) {
+      sample.mutable_review()->set_verdict(verdict);
+      sample.mutable_review()->set_entry(newest);
+    }
+    return sample;
+  }
+
   // Fills what the entry is about from its statements, which must parse.
   static grpc::Status Read(Entry& entry) {
     absl::Status status;
@@ -329,6 +462,9 @@ class FakePeers::Ledger final : public ledger::v1::LedgerService::Service {
         break;
       case ledger::v1::ENTRY_KIND_DECISION:
         take(ledger::DecisionStatement::Parse(entry.statements.at(0)));
+        break;
+      case ledger::v1::ENTRY_KIND_REVIEW:
+        take(ledger::ReviewStatement::Parse(entry.statements.at(0)));
         break;
       case ledger::v1::ENTRY_KIND_RELEASE:
         take(ledger::ReleaseStatement::Parse(entry.statements.at(0)));

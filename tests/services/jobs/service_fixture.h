@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "ledger/signing.h"
+#include "retort/student/v1/student.grpc.pb.h"
 #include "services/edge/status.h"
 #include "services/jobs/jobs_service.h"
 #include "tests/services/jobs/example_job.h"
@@ -46,6 +47,7 @@ class JobsServiceFixture : public testing::Test {
     options.patience.failed_samples_max = failed_samples_max_;
     options.heartbeat = std::chrono::milliseconds(50);
     options.watchers_max = 2;
+    options.caller = [this](const grpc::ServerContext&) { return caller_; };
     Configure(options);
     auto service = JobsService::Open(std::move(options));
     ASSERT_TRUE(service.ok()) << service.status();
@@ -53,6 +55,7 @@ class JobsServiceFixture : public testing::Test {
     ASSERT_TRUE(service_->Start().ok());
     grpc::ServerBuilder builder;
     builder.RegisterService(service_.get());
+    builder.RegisterService(service_->students());
     server_ = builder.BuildAndStart();
     client_ = v1::JobsService::NewStub(server_->InProcessChannel({}));
   }
@@ -118,6 +121,7 @@ class JobsServiceFixture : public testing::Test {
   ledger::SigningKey key_;
   std::string trainer_;
   int failed_samples_max_ = 8;
+  std::string caller_ = "spiffe://example/ann";  // changed only while no call is under way
   std::unique_ptr<JobsService> service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<v1::JobsService::Stub> client_;

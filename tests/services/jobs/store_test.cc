@@ -139,16 +139,16 @@ TEST_F(JobStoreTest, RefusedChangeStoresNothing) {
 
 TEST_F(JobStoreTest, ListsNewestFirstInPages) {
   for (const char* id : {"one", "two", "three"}) ASSERT_TRUE(Create(id).ok());
-  auto page = store_->List("projects/p", 2, "");
+  auto page = store_->List({.project = "projects/p", .size = 2});
   ASSERT_TRUE(page.ok());
   ASSERT_EQ(page->jobs.size(), 2u);
   EXPECT_EQ(page->jobs[0].name(), "projects/p/jobs/three");
   EXPECT_EQ(page->jobs[1].name(), "projects/p/jobs/two");
-  page = store_->List("projects/p", 2, page->next_position);
+  page = store_->List({.project = "projects/p", .position = page->next_position, .size = 2});
   ASSERT_EQ(page->jobs.size(), 1u);
   EXPECT_EQ(page->jobs[0].name(), "projects/p/jobs/one");
   EXPECT_EQ(page->next_position, "");
-  EXPECT_TRUE(store_->List("projects/q", 2, "")->jobs.empty());
+  EXPECT_TRUE(store_->List({.project = "projects/q", .size = 2})->jobs.empty());
 }
 
 TEST_F(JobStoreTest, UnfinishedLeavesOutTheResting) {
@@ -218,6 +218,94 @@ TEST_F(JobStoreTest, TokenKeySurvivesReopening) {
   EXPECT_EQ(key.size(), 32u);
   Reopen();
   EXPECT_EQ(store_->token_key(), key);
+}
+
+TEST_F(JobStoreTest, LogKeepsEventsAndCollapsesWhatOnlyCounts) {
+  ASSERT_TRUE(Create("one").ok());
+  const auto say = [&](const std::string& text) {
+    ASSERT_TRUE(
+        store_->Change("projects/p/jobs/one", text, [](v1::JobRecord&) { return absl::OkStatus(); }).ok());
+  };
+  say("logits step 1 of 30, loss 4.10");
+  say("logits step 2 of 30, loss 4.05");
+  now_ += std::chrono::seconds(11);
+  say("logits step 9 of 30, loss 3.90");
+  say("");
+  say("two\nlines");
+  Reopen();
+  const auto lines = store_->LogAfter("uid-one", 0, 100);
+  ASSERT_TRUE(lines.ok()) << lines.status();
+  std::vector<std::string> texts;
+  for (const auto& line : *lines) texts.push_back(line.text());
+  EXPECT_EQ(texts, (std::vector<std::string>{"accepted", "logits step 1 of 30, loss 4.10",
+                                             "logits step 9 of 30, loss 3.90", "two lines"}));
+  say("after the restart");
+  const auto more = store_->LogAfter("uid-one", lines->back().sequence(), 100);
+  ASSERT_EQ(more->size(), 1u);
+  EXPECT_EQ((*more)[0].sequence(), lines->back().sequence() + 1);
+}
+
+TEST_F(JobStoreTest, LogIsBounded) {
+  ASSERT_TRUE(Create("one").ok());
+  std::vector<v1::JobLogLine> lines(1000);
+  for (auto& line : lines) {
+    line.set_component("trainer");
+    line.set_text(std::string(5000, 'x'));
+  }
+  for (int i = 0; i < 11; ++i) ASSERT_TRUE(store_->AppendLog("uid-one", lines).ok());
+  const auto kept = store_->LogAfter("uid-one", 0, 100'000);
+  ASSERT_TRUE(kept.ok()) << kept.status();
+  EXPECT_EQ(kept->size(), static_cast<size_t>(kLogLinesKept));
+  EXPECT_EQ(kept->front().text().size(), kLogLineBytesMax);
+  const auto dropped = store_->LogAfter("uid-one", 5, 10);
+  EXPECT_EQ(dropped.status().code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(services::ReasonOf(dropped.status()), RESUME_TOKEN_EXPIRED);
+}
+
+TEST_F(JobStoreTest, LogTextIsAlwaysUtf8) {
+  ASSERT_TRUE(Create("one").ok());
+  std::vector<v1::JobLogLine> lines(2);
+  lines[0].set_text(std::string(kLogLineBytesMax - 1, 'x') + "\xc3\xa9");  // cut inside a character
+  lines[1].set_text("caf\xc3\xa9");
+  ASSERT_TRUE(store_->AppendLog("uid-one", lines).ok());
+  const auto kept = store_->LogAfter("uid-one", 1, 10);
+  ASSERT_TRUE(kept.ok()) << kept.status();
+  EXPECT_EQ((*kept)[0].text().back(), '?');
+  EXPECT_EQ((*kept)[1].text(), "caf\xc3\xa9");
+}
+
+TEST_F(JobStoreTest, AnswersLiveAWeek) {
+  const RequestKey key{"projects/p", "CreateJob", "6f1d7a6e-3b1c-4b8e-9a52-0c6a3f1c9d10",
+                       std::string(32, 's')};
+  ASSERT_TRUE(Create("one", key).ok());
+  now_ += std::chrono::hours(25);
+  Reopen();
+  EXPECT_TRUE(store_->AnswerOf(key)->has_value()) << "at least a day";
+  now_ += kAnswersLive;
+  Reopen();
+  EXPECT_FALSE(store_->AnswerOf(key)->has_value());
+}
+
+TEST_F(JobStoreTest, DeleteLeavesNothingOfTheJob) {
+  ASSERT_TRUE(Create("one", {}, "S").ok());
+  v1::SampleIntent intent;
+  intent.set_attempt(1);
+  ASSERT_TRUE(store_->WriteIntents("uid-one", {{0, intent}}).ok());
+  const auto refused =
+      store_->Delete("projects/p/jobs/one",
+                     [](const v1::JobRecord&) { return absl::FailedPreconditionError("not yet"); }, {});
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
+  ASSERT_TRUE(store_->Read("projects/p/jobs/one").ok());
+  const auto deleted =
+      store_->Delete("projects/p/jobs/one", [](const v1::JobRecord&) { return absl::OkStatus(); }, {});
+  ASSERT_TRUE(deleted.ok()) << deleted.status();
+  EXPECT_EQ(*deleted, "uid-one");
+  EXPECT_EQ(store_->Read("projects/p/jobs/one").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(store_->ReadPrompts("uid-one").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(store_->ReadIntents("uid-one")->empty());
+  EXPECT_TRUE(store_->LogAfter("uid-one", 0, 10)->empty());
+  EXPECT_TRUE(store_->List({.project = "projects/p", .size = 5})->jobs.empty());
+  EXPECT_EQ(store_->JobOfStudent("projects/p/students/S").status().code(), absl::StatusCode::kNotFound);
 }
 
 }  // namespace

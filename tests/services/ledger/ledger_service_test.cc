@@ -17,6 +17,7 @@
 #include "ledger/uuid.h"
 #include "retort/teacher/v1/payload.pb.h"
 #include "services/edge/status.h"
+#include "services/ledger/ledger_operations.h"
 
 namespace retort::services {
 namespace {
@@ -35,11 +36,19 @@ class LedgerServiceTest : public testing::Test {
     options.data_dir = folder_;
     options.deployment = "retort.example";
     options.log_key = &log_key_;
-    options.trusted_keys = {{"teacher", teacher_.vkey()}, {"policy", policy_.vkey()}};
+    options.trusted_keys = {
+        {"teacher", teacher_.vkey()}, {"policy", policy_.vkey()}, {"reviewer", reviewer_.vkey()}};
     options.now_us = [this] { return now_us_++; };
     logs_ = std::make_unique<ProjectLogs>(std::move(options));
     ASSERT_EQ(logs_->OpenAll(), absl::OkStatus());
-    service_ = std::make_unique<LedgerServiceImpl>(logs_.get(), PageTokens::WithRandomKey());
+    OperationHost::Options operations;
+    operations.folder = folder_ + ".operations";
+    std::filesystem::remove_all(operations.folder);
+    auto host = OperationHost::Open(std::move(operations), LedgerVerbs(logs_.get()));
+    ASSERT_TRUE(host.ok()) << host.status();
+    operations_ = *std::move(host);
+    service_ =
+        std::make_unique<LedgerServiceImpl>(logs_.get(), operations_.get(), PageTokens::WithRandomKey());
     grpc::ServerBuilder builder;
     builder.RegisterService(service_.get());
     server_ = builder.BuildAndStart();
@@ -48,7 +57,9 @@ class LedgerServiceTest : public testing::Test {
   void TearDown() override {
     server_->Shutdown();
     server_.reset();
+    operations_.reset();
     logs_.reset();
+    std::filesystem::remove_all(folder_ + ".operations");
     std::filesystem::remove_all(folder_);
   }
 
@@ -136,12 +147,51 @@ class LedgerServiceTest : public testing::Test {
     return entry;
   }
 
+  // A person's answer to the decision of sample entry `index`.
+  ledger::v1::AppendEntryRequest Review(const ledger::v1::Entry& sample, const std::string& verdict) {
+    ledger::ReviewStatement review;
+    review.project = "projects/demo";
+    review.request_id = ledger::UuidFromDigest(
+        ledger::Sha256(verdict + std::to_string(sample.index()) + std::to_string(++reviews_)));
+    review.subject_entry = sample.index();
+    review.subject_digest = ledger::HexEncode(ledger::Sha256(sample.statements(1).statement()));
+    review.verdict = verdict;
+    review.reviewer = "spiffe://example/bob";
+    review.reason = "looked at it";
+    review.reviewed_time = kTime;
+    ledger::v1::AppendEntryRequest request;
+    request.set_parent("projects/demo");
+    request.set_kind(ledger::v1::ENTRY_KIND_REVIEW);
+    Add(ledger::SignStatement(reviewer_, ledger::StatementType::kReview, review.ToJson()), &request);
+    return request;
+  }
+
+  absl::StatusOr<ledger::v1::Sample> GetSample(int64_t entry) {
+    ledger::v1::GetJobSampleRequest request;
+    request.set_name("projects/demo/jobs/one/samples/s" + std::to_string(entry));
+    request.set_job_uid(kJobUid);
+    ledger::v1::Sample sample;
+    grpc::ClientContext context;
+    const auto status = FromGrpcStatus(stub_->GetJobSample(&context, request, &sample));
+    if (!status.ok()) return status;
+    return sample;
+  }
+
+  google::longrunning::Operation Finished(const google::longrunning::Operation& begun) {
+    auto done = operations_->Wait(begun.name(), std::chrono::seconds(20), [] { return false; });
+    EXPECT_TRUE(done.ok() && done->done());
+    return done.ok() ? *done : begun;
+  }
+
+  int reviews_ = 0;
   int64_t now_us_ = 1'767'323'045'000'000;
   ledger::SigningKey log_key_ = *ledger::SigningKey::Generate("retort.example/log");
   ledger::SigningKey teacher_ = *ledger::SigningKey::Generate("retort.example/teacher");
   ledger::SigningKey policy_ = *ledger::SigningKey::Generate("retort.example/policy");
+  ledger::SigningKey reviewer_ = *ledger::SigningKey::Generate("retort.example/reviewer");
   std::string folder_;
   std::unique_ptr<ProjectLogs> logs_;
+  std::unique_ptr<OperationHost> operations_;
   std::unique_ptr<LedgerServiceImpl> service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<ledger::v1::LedgerService::Stub> stub_;
@@ -364,11 +414,36 @@ TEST_F(LedgerServiceTest, ExportHoldsCheckpointAndEveryEntry) {
   ASSERT_TRUE(CreateDataset(kDatasetRequest).ok());
   ledger::v1::ExportEvidenceRequest request;
   request.set_name(kLedger);
-  grpc::ClientContext context;
-  auto stream = stub_->ExportEvidence(&context, request);
+  google::longrunning::Operation begun;
+  {
+    grpc::ClientContext context;
+    ASSERT_TRUE(stub_->ExportEvidence(&context, request, &begun).ok());
+  }
+  ledger::v1::ExportEvidenceResponse pack;
+  ASSERT_TRUE(Finished(begun).response().UnpackTo(&pack));
+  MustAppend(Sample(7, "allow"));  // comes too late for the pack
   std::map<std::string, std::string> files;
-  for (ledger::v1::FileChunk chunk; stream->Read(&chunk);) files[chunk.path()] += chunk.content();
-  ASSERT_TRUE(stream->Finish().ok());
+  ledger::Sha256Hasher content;
+  int64_t bytes = 0;
+  {
+    ledger::v1::ReadEvidenceRequest read;
+    read.set_name(kLedger);
+    read.set_tree_size(pack.tree_size());
+    grpc::ClientContext context;
+    auto stream = stub_->ReadEvidence(&context, read);
+    for (ledger::v1::FileChunk chunk; stream->Read(&chunk);) {
+      files[chunk.path()] += chunk.content();
+      if (!chunk.last()) continue;
+      bytes += static_cast<int64_t>(files[chunk.path()].size());
+      content.Update(chunk.path());
+      content.Update(std::string_view("\0", 1));
+      content.Update(ledger::AsView(ledger::Sha256(files[chunk.path()])));
+    }
+    ASSERT_TRUE(stream->Finish().ok());
+  }
+  EXPECT_EQ(pack.file_count(), static_cast<int64_t>(files.size()));
+  EXPECT_EQ(pack.total_bytes(), bytes);
+  EXPECT_EQ(pack.content_sha256(), std::string(ledger::AsView(content.Finish())));
   ASSERT_TRUE(files.count("checkpoint"));
   const auto key = ledger::VerifyingKey::Parse(log_key_.WithName("retort.example/demo")->vkey());
   const auto checkpoint = ledger::OpenCheckpoint(files["checkpoint"], *key, "retort.example/demo");
@@ -399,6 +474,133 @@ TEST_F(LedgerServiceTest, UnknownProjectsAndEntriesAreNotFound) {
   get.set_name(std::string(kLedger) + "/entries/999");
   ledger::v1::Entry entry;
   EXPECT_EQ(FromGrpcStatus(stub_->GetEntry(&second, get, &entry)).code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(LedgerServiceTest, ApprovedSampleIsInTheDatasetAndItsReaderIsShownWhy) {
+  MustAppend(Sample(0, "allow"));
+  const auto in_review = MustAppend(Sample(1, "review"));
+  EXPECT_EQ(GetSample(in_review.index())->standing(), ledger::v1::Sample::STANDING_IN_REVIEW);
+  const std::string etag = GetSample(in_review.index())->etag();
+  const auto review = MustAppend(Review(in_review, "approve"));
+  const auto sample = GetSample(in_review.index());
+  ASSERT_TRUE(sample.ok()) << sample.status();
+  EXPECT_EQ(sample->standing(), ledger::v1::Sample::STANDING_ADMITTED);
+  EXPECT_EQ(sample->effect(), "review");
+  EXPECT_EQ(sample->review().entry(), review.index());
+  EXPECT_EQ(sample->review().reviewer(), "spiffe://example/bob");
+  EXPECT_NE(sample->etag(), etag);
+  EXPECT_EQ(sample->prompt_id(), "p1");
+
+  const auto dataset = CreateDataset(kDatasetRequest);
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  ledger::v1::ReadDatasetRequest request;
+  request.set_entry(dataset->name());
+  grpc::ClientContext context;
+  auto stream = stub_->ReadDataset(&context, request);
+  std::vector<int> admissions;
+  for (ledger::v1::ReadDatasetResponse part; stream->Read(&part);) {
+    if (part.has_sample()) admissions.push_back(part.sample().admission_size());
+  }
+  ASSERT_TRUE(stream->Finish().ok());
+  EXPECT_EQ(admissions, (std::vector<int>{0, 1}));
+}
+
+TEST_F(LedgerServiceTest, NewestReviewCounts) {
+  const auto entry = MustAppend(Sample(0, "review"));
+  MustAppend(Review(entry, "approve"));
+  MustAppend(Review(entry, "reject"));
+  EXPECT_EQ(GetSample(entry.index())->standing(), ledger::v1::Sample::STANDING_REJECTED);
+  EXPECT_EQ(ReasonOf(CreateDataset(kDatasetRequest).status()), DATASET_EMPTY);
+  MustAppend(Review(entry, "approve"));
+  EXPECT_EQ(GetSample(entry.index())->standing(), ledger::v1::Sample::STANDING_ADMITTED);
+}
+
+TEST_F(LedgerServiceTest, ReviewOfAnotherDecisionIsRefused) {
+  const auto first = MustAppend(Sample(0, "review")), second = MustAppend(Sample(1, "review"));
+  auto request = Review(first, "approve");
+  auto review = ledger::ReviewStatement::Parse(request.statements(0).statement());
+  review->subject_entry = second.index();
+  request.clear_statements();
+  Add(ledger::SignStatement(reviewer_, ledger::StatementType::kReview, review->ToJson()), &request);
+  ledger::v1::Entry entry;
+  EXPECT_EQ(Append(request, &entry).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(GetSample(second.index())->standing(), ledger::v1::Sample::STANDING_IN_REVIEW);
+}
+
+TEST_F(LedgerServiceTest, SamplesAreListedByPagePinnedAndFiltered) {
+  for (int64_t i = 0; i < 5; ++i) MustAppend(Sample(i, i % 2 == 0 ? "allow" : "review"));
+  ledger::v1::ListJobSamplesRequest request;
+  request.set_parent("projects/demo/jobs/one");
+  request.set_job_uid(kJobUid);
+  request.set_page_size(2);
+  std::vector<std::string> prompts;
+  int64_t size = 0;
+  do {
+    ledger::v1::ListJobSamplesResponse page;
+    grpc::ClientContext context;
+    const auto status = FromGrpcStatus(stub_->ListJobSamples(&context, request, &page));
+    ASSERT_TRUE(status.ok()) << status;
+    for (const auto& sample : page.samples()) prompts.push_back(sample.prompt_id());
+    if (size == 0) {
+      size = page.tree_size();
+      MustAppend(Sample(6, "allow"));  // after the first page: not of this listing
+    }
+    EXPECT_EQ(page.tree_size(), size);
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  EXPECT_EQ(prompts, (std::vector<std::string>{"p0", "p1", "p2", "p3", "p4"}));
+
+  request.set_page_size(50);
+  request.set_filter("standing = IN_REVIEW AND prompt_id != p3");
+  ledger::v1::ListJobSamplesResponse page;
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->ListJobSamples(&context, request, &page).ok());
+  ASSERT_EQ(page.samples_size(), 1);
+  EXPECT_EQ(page.samples(0).prompt_id(), "p1");
+}
+
+TEST_F(LedgerServiceTest, EntriesAreFilteredAndTokensBound) {
+  for (int64_t i = 0; i < 4; ++i) MustAppend(Sample(i, "allow"));
+  ledger::v1::ListEntriesRequest request;
+  request.set_parent(kLedger);
+  request.set_filter("kind = SAMPLE AND index > 4");
+  request.set_page_size(1);
+  ledger::v1::ListEntriesResponse page;
+  {
+    grpc::ClientContext context;
+    ASSERT_TRUE(stub_->ListEntries(&context, request, &page).ok());
+  }
+  ASSERT_EQ(page.entries_size(), 1);
+  EXPECT_EQ(page.entries(0).index(), 5);
+  request.set_page_token(page.next_page_token());
+  request.set_filter("kind = SAMPLE");
+  grpc::ClientContext context;
+  const auto refused = FromGrpcStatus(stub_->ListEntries(&context, request, &page));
+  EXPECT_EQ(ReasonOf(refused), PAGE_TOKEN_INVALID);
+}
+
+TEST_F(LedgerServiceTest, VerifiesItsOwnLog) {
+  MustAppend(Sample(0, "allow"));
+  MustAppend(Review(MustAppend(Sample(1, "review")), "approve"));
+  ASSERT_TRUE(CreateDataset(kDatasetRequest).ok());
+  ledger::v1::VerifyLedgerRequest request;
+  request.set_name(kLedger);
+  google::longrunning::Operation begun;
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->VerifyLedger(&context, request, &begun).ok());
+  const auto done = Finished(begun);
+  ASSERT_TRUE(done.has_response()) << done.error().message();
+  ledger::v1::VerifyLedgerResponse report;
+  ASSERT_TRUE(done.response().UnpackTo(&report));
+  EXPECT_GE(report.tree_size(), 8);
+  std::map<std::string, int64_t> checked;
+  for (const auto& fact : report.checked()) checked[fact.what()] = fact.count();
+  EXPECT_EQ(checked["samples listed by datasets, all of them admitted"], 2);
+  EXPECT_EQ(checked["reviews by people, each of a decision in the log"], 1);
+  ledger::v1::LedgerOperationMetadata metadata;
+  ASSERT_TRUE(done.metadata().UnpackTo(&metadata));
+  EXPECT_EQ(metadata.target(), kLedger);
+  EXPECT_EQ(metadata.entries_done(), report.tree_size());
 }
 
 }  // namespace

@@ -58,6 +58,26 @@ TEST_F(ProjectLogsTest, OpensWhatIsOnDisk) {
   EXPECT_GE((*log)->CheckpointNote().checkpoint.size, size);
 }
 
+TEST_F(ProjectLogsTest, CountsWhatItHoldsAndWhatCame) {
+  uint64_t size = 0;
+  {
+    ProjectLogs logs(Options());
+    ASSERT_EQ(logs.OpenAll(), absl::OkStatus());
+    EXPECT_EQ(logs.CountEntries().all, 0u);
+    size = (*logs.Get("demo", true))->CheckpointNote().checkpoint.size;
+    EXPECT_GT(size, 0u);  // the keys that it trusts
+    EXPECT_EQ(logs.CountEntries().all, size);
+    EXPECT_EQ(logs.CountEntries().appended, size);
+    EXPECT_EQ(logs.CheckAppendable(), absl::OkStatus());
+  }
+  ProjectLogs again(Options());
+  ASSERT_EQ(again.OpenAll(), absl::OkStatus());
+  EXPECT_GE(again.CountEntries().all, size);
+  EXPECT_EQ(again.CountEntries().appended, 0u);
+  std::filesystem::remove_all(folder_);
+  EXPECT_EQ(again.CheckAppendable().code(), absl::StatusCode::kUnavailable);
+}
+
 TEST_F(ProjectLogsTest, AnotherVaultKeyIsRefusedAtStart) {
   {
     ProjectLogs logs(Options());

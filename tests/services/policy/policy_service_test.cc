@@ -5,6 +5,9 @@
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
 
 #include "ledger/digest.h"
 #include "ledger/hex.h"
@@ -34,12 +37,26 @@ policy::PackSet Shipped() {
 class PolicyServiceTest : public ::testing::Test {
  protected:
   PolicyServiceTest()
-      : packs_(Shipped()),
-        service_(packs_, Key(), PageTokens(std::string(32, 't')), [this] { return now_; }) {
+      : packs_(Shipped()), folder_(testing::TempDir() + "/policy_service_" + std::to_string(getpid())) {
+    std::filesystem::remove_all(folder_);
+    revisions_ = *PolicyRevisions::Open(folder_, packs_, [this] { return now_; });
+    PolicyServiceOptions options;
+    options.revisions = revisions_.get();
+    options.key = &key_;
+    options.reviewer_key = &reviewer_key_;
+    options.clock = [this] { return now_; };
+    options.caller = [this](const grpc::ServerContext&) { return caller_; };
+    service_ = std::make_unique<PolicyServiceImpl>(std::move(options));
     grpc::ServerBuilder builder;
-    builder.RegisterService(&service_);
+    builder.RegisterService(service_.get());
     server_ = builder.BuildAndStart();
     stub_ = policy::v1::PolicyService::NewStub(server_->InProcessChannel({}));
+  }
+
+  ~PolicyServiceTest() override {
+    server_->Shutdown();
+    revisions_.reset();
+    std::filesystem::remove_all(folder_);
   }
 
   static policy::v1::Facts JobFacts() {
@@ -141,7 +158,12 @@ student: { kind: general_llm, distributed: true, hosted: false, sold: false, com
   std::chrono::system_clock::time_point now_{
       std::chrono::microseconds(1767312000000006)};  // 2026-01-02T00:00:00.000006Z
   const policy::PackSet packs_;
-  PolicyServiceImpl service_;
+  const ledger::SigningKey key_ = Key();
+  const ledger::SigningKey reviewer_key_ = *ledger::SigningKey::FromSeed("reviewer", std::string(32, 'r'));
+  const std::string folder_;
+  std::string caller_ = "spiffe://example/ann";
+  std::unique_ptr<PolicyRevisions> revisions_;
+  std::unique_ptr<PolicyServiceImpl> service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<policy::v1::PolicyService::Stub> stub_;
   policy::v1::DecideResponse response_;
@@ -343,6 +365,111 @@ TEST_F(PolicyServiceTest, RefusesWrongListings) {
   ASSERT_TRUE(stub_->ListPolicies(&context, request, &page).ok());
   const grpc::Status other = list("projects/q", 1, page.next_page_token());  // a token of another listing
   EXPECT_EQ(ReasonOf(FromGrpcStatus(other)), PAGE_TOKEN_INVALID);
+}
+
+TEST_F(PolicyServiceTest, PreviewSaysWhatEachPromptWouldGet) {
+  policy::v1::PreviewJobRequest request;
+  request.set_job(kJob);
+  *request.mutable_facts() = JobRequest().facts();
+  const auto add = [&](const std::string& id, const std::string& text) {
+    auto* prompt = request.add_prompts();
+    prompt->set_id(id);
+    prompt->set_split("train");
+    prompt->add_texts(text);
+  };
+  add("plain", "How do I boil rice?");
+  add("mail", "Write to ann@example.com about rice.");
+  add("also-plain", "How do I fry rice?");
+  policy::v1::PreviewJobResponse response;
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->PreviewJob(&context, request, &response).ok());
+  EXPECT_EQ(response.job().effect(), "allow");
+  ASSERT_EQ(response.groups_size(), 2);
+  EXPECT_EQ(response.groups(0).decision().effect(), "allow");
+  EXPECT_EQ(response.groups(0).prompt_count(), 2);
+  EXPECT_EQ(response.groups(0).first_prompt_ids(1), "also-plain");
+  EXPECT_EQ(response.groups(1).decision().effect(), "review");
+  EXPECT_EQ(response.groups(1).findings().at("email"), 1);
+  EXPECT_EQ(response.SerializeAsString().find("ann@example.com"), std::string::npos) << "no text comes back";
+}
+
+TEST_F(PolicyServiceTest, SignsReviewsOfReviewsOnly) {
+  ledger::DecisionStatement decision;
+  decision.project = "projects/p";
+  decision.request_id = kUid;
+  decision.subject_kind = "sample";
+  decision.subject_digest = std::string(64, 'a');
+  decision.job = kJob;
+  decision.job_uid = kUid;
+  decision.effect = "review";
+  decision.facts = "{}";
+  decision.facts_digest = ledger::HexEncode(ledger::Sha256("{}"));
+  decision.generated_time = decision.decided_time = "2026-01-02T03:04:05.000006Z";
+  policy::v1::SignReviewRequest request;
+  request.set_parent("projects/p");
+  request.set_subject_entry(57);
+  request.set_decision(decision.ToJson());
+  request.set_verdict("approve");
+  request.set_reviewer("spiffe://example/bob");
+  request.set_reason("checked");
+  request.set_request_id(kUid);
+  policy::v1::SignReviewResponse response;
+  {
+    grpc::ClientContext context;
+    ASSERT_TRUE(stub_->SignReview(&context, request, &response).ok());
+  }
+  const auto review = ledger::ReviewStatement::Parse(response.review());
+  ASSERT_TRUE(review.ok()) << review.status();
+  EXPECT_EQ(review->subject_entry, 57);
+  EXPECT_EQ(review->subject_digest, ledger::HexEncode(ledger::Sha256(request.decision())));
+  EXPECT_EQ(review->reviewer, "spiffe://example/bob");
+  ledger::SignedStatement signed_review{.statement = response.review()};
+  std::copy_n(response.signature().begin(), 64, signed_review.signature.begin());
+  std::copy_n(response.key_id().begin(), 32, signed_review.key_id.begin());
+  EXPECT_TRUE(VerifyStatement(*ledger::VerifyingKey::Parse(reviewer_key_.vkey()),
+                              ledger::StatementType::kReview, signed_review)
+                  .ok());
+  for (const char* effect : {"allow", "deny"}) {
+    decision.effect = effect;
+    request.set_decision(decision.ToJson());
+    grpc::ClientContext context;
+    const auto refused = FromGrpcStatus(stub_->SignReview(&context, request, &response));
+    EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_EQ(ReasonOf(refused), SAMPLE_NOT_IN_REVIEW);
+  }
+  decision.effect = "review";
+  decision.project = "projects/q";
+  request.set_decision(decision.ToJson());
+  grpc::ClientContext context;
+  ExpectInvalid(stub_->SignReview(&context, request, &response), "decision");
+}
+
+TEST_F(PolicyServiceTest, ActivationWithoutALedgerIsRefused) {
+  policy::v1::CreatePolicyRevisionRequest create;
+  create.set_parent("projects/p/policies/acme.company");
+  create.mutable_policy_revision()->set_yaml(
+      "id: acme.company\nversion: \"1\"\ntitle: Ours\nkind: company\nconfidence: read\n"
+      "source_url: https://example.com\ndocument_date: 2026-01-01\neffective_from: 2026-01-01\n"
+      "rules:\n  - { id: no-smol, clause: section 1, summary: Not this one., effect: deny,\n"
+      "      when: { fact: teacher.provider, equals: huggingface } }\n");
+  policy::v1::PolicyRevision revision;
+  {
+    grpc::ClientContext context;
+    const auto status = FromGrpcStatus(stub_->CreatePolicyRevision(&context, create, &revision));
+    ASSERT_TRUE(status.ok()) << status;
+  }
+  EXPECT_EQ(revision.author(), "spiffe://example/ann");
+  policy::v1::ActivatePolicyRevisionRequest activate;
+  activate.set_name(revision.name());
+  caller_ = "spiffe://example/bob";
+  {
+    grpc::ClientContext context;
+    const auto status = FromGrpcStatus(stub_->ActivatePolicyRevision(&context, activate, &revision));
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("peers.ledger"));
+  }
+  ASSERT_TRUE(Decide(JobRequest()).ok());
+  EXPECT_EQ(Checked().effect, "allow") << "what is not entered does not decide";
 }
 
 }  // namespace

@@ -19,6 +19,7 @@
 #include "ledger/uuid.h"
 #include "retort/teacher/v1/payload.pb.h"
 #include "services/edge/status.h"
+#include "services/ledger/ledger_operations.h"
 #include "services/ledger/ledger_service.h"
 #include "services/train/run.h"
 #include "tests/student/training/byte_tokenizer.h"
@@ -48,8 +49,13 @@ class RunFixture : public testing::Test {
     options.now_us = [this] { return now_us_++; };
     logs_ = std::make_unique<services::ProjectLogs>(std::move(options));
     ASSERT_TRUE(logs_->OpenAll().ok());
-    service_ =
-        std::make_unique<services::LedgerServiceImpl>(logs_.get(), services::PageTokens::WithRandomKey());
+    services::OperationHost::Options operations;
+    operations.folder = folder_ + "/operations";
+    auto host = services::OperationHost::Open(std::move(operations), services::LedgerVerbs(logs_.get()));
+    ASSERT_TRUE(host.ok()) << host.status();
+    operations_ = *std::move(host);
+    service_ = std::make_unique<services::LedgerServiceImpl>(logs_.get(), operations_.get(),
+                                                             services::PageTokens::WithRandomKey());
     StartServer();
     stub_ = wire::LedgerService::NewStub(server_->InProcessChannel({}));
     tokenizer_ = MakeTokenizer();
@@ -255,6 +261,7 @@ class RunFixture : public testing::Test {
   ledger::SigningKey trainer_ = *ledger::SigningKey::Generate("retort.example/trainer");
   ledger::SigningKey stranger_ = *ledger::SigningKey::Generate("retort.example/stranger");
   std::unique_ptr<services::ProjectLogs> logs_;
+  std::unique_ptr<services::OperationHost> operations_;
   std::unique_ptr<services::LedgerServiceImpl> service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<wire::LedgerService::Stub> stub_;

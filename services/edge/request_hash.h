@@ -1,6 +1,6 @@
 // What makes two requests the same request: SHA-256 of everything but the request id.
-#ifndef SERVICES_JOBS_REQUEST_HASH_H_
-#define SERVICES_JOBS_REQUEST_HASH_H_
+#ifndef SERVICES_EDGE_REQUEST_HASH_H_
+#define SERVICES_EDGE_REQUEST_HASH_H_
 
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
@@ -9,7 +9,7 @@
 
 #include "ledger/digest.h"
 
-namespace retort::jobs {
+namespace retort::services {
 
 // 32 bytes. Equal messages give equal hashes within one build of protobuf, which is all that a repeat needs:
 // a hash that differs after an upgrade makes a repeat fail with REQUEST_ID_REUSED, never a second effect.
@@ -26,6 +26,6 @@ std::string RequestHash(Request request) {
   return std::string(ledger::AsView(ledger::Sha256(bytes)));
 }
 
-}  // namespace retort::jobs
+}  // namespace retort::services
 
-#endif  // SERVICES_JOBS_REQUEST_HASH_H_
+#endif  // SERVICES_EDGE_REQUEST_HASH_H_
