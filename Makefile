@@ -3,7 +3,7 @@ JOBS ?= $(shell nproc)
 PRESET ?= release
 BUILD := build/$(PRESET)
 
-.PHONY: demo test build setup kernels lint format format-check sanitize sanitize-smoke fuzz-smoke clean
+.PHONY: demo test test-kubernetes build setup kernels lint format format-check sanitize sanitize-smoke fuzz-smoke clean
 
 demo: setup
 	cmake --preset $(PRESET)
@@ -12,6 +12,15 @@ demo: setup
 
 test: setup kernels build
 	ctest --preset $(PRESET) -j$(JOBS)
+
+# The chart, the Kustomize tree and the launcher's rights on a real control plane, which is built from Go modules the first time
+# (tests/kubernetes/build.sh: 25 CPU-minutes). ARGS=--only=render picks a part.
+ARGS ?=
+test-kubernetes: setup
+	tests/kubernetes/build.sh >/dev/null
+	cmake --preset $(PRESET)
+	cmake --build $(BUILD) -j$(JOBS) --target retort retortd
+	/usr/bin/python3 -B tests/kubernetes/kubernetes_test.py --bin $(BUILD)/bin $(ARGS)
 
 build:
 	cmake --preset $(PRESET)

@@ -99,14 +99,18 @@ add_custom_target(smoke_asan)
 add_custom_target(smoke_tsan)
 add_custom_target(fuzz_targets)
 
-# retort_test(ledger_test SOURCES a_test.cc... LINK lib... [SMOKE asan tsan] [LABEL integration] [TIMEOUT seconds]
-#             [PRECOMPILED target])
+# retort_test(ledger_test SOURCES a_test.cc... LINK lib... [SMOKE asan tsan] [EXCEPT thread] [LABEL integration]
+#             [TIMEOUT seconds] [PRECOMPILED target])
 # One GoogleTest executable; each TEST in it is one ctest test. Without a LABEL it is a unit test. SMOKE names the sanitizers
 # under which `make sanitize-smoke` runs it: asan for what handles raw memory, tsan for what works with threads. They are
-# joined to its label by dots, as unit.asan, and a label is matched as a regular expression. PRECOMPILED names the target
+# joined to its label by dots, as unit.asan, and a label is matched as a regular expression. EXCEPT names sanitizers
+# (values of RETORT_SANITIZER) under which it takes too long to be a unit test; it is label long there. PRECOMPILED names the target
 # whose precompiled headers it takes, by default GoogleTest's.
 function(retort_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT;PRECOMPILED;LABEL" "SOURCES;LINK;SMOKE" ${ARGN})
+  cmake_parse_arguments(ARG "" "TIMEOUT;PRECOMPILED;LABEL" "SOURCES;LINK;SMOKE;EXCEPT" ${ARGN})
+  if(RETORT_SANITIZER AND RETORT_SANITIZER IN_LIST ARG_EXCEPT)
+    set(ARG_LABEL long)
+  endif()
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()

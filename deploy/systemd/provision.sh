@@ -77,7 +77,7 @@ issue() { # issue FILE-WITHOUT-SUFFIX SPIFFE-PATH DAYS SUBJECT-ALTERNATIVE-NAMES
 
 make_keys() {
   local role
-  for role in log teacher policy jobs trainer; do
+  for role in log teacher policy reviewer jobs trainer; do
     exists "$etc/keys/$role.key" || "$retort" key generate --name "$deployment/$role" --out "$etc/keys/$role.key" >/dev/null 2>&1
   done
   exists "$etc/keys/vault.key" || openssl rand -hex 32 > "$etc/keys/vault.key"
@@ -112,9 +112,9 @@ tls:
   authorities: /etc/retort/tls/ca.crt
 keys:
 YAML
-    for role in log teacher policy jobs trainer vault; do printf '  %s: /etc/retort/keys/%s.key\n' "$role" "$role"; done
+    for role in log teacher policy reviewer jobs trainer vault; do printf '  %s: /etc/retort/keys/%s.key\n' "$role" "$role"; done
     printf 'trusted_keys:\n'
-    for role in teacher policy jobs trainer; do
+    for role in teacher policy reviewer jobs trainer; do
       vkey=$("$retort" key show "$etc/keys/$role.key")
       printf '  - {role: %s, vkey: "%s"}\n' "$role" "$vkey"
     done
