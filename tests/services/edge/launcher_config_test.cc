@@ -1,6 +1,7 @@
 #include "services/edge/launcher_config.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <fstream>
 
@@ -24,8 +25,11 @@ constexpr char kVolume[] = "run_volume: {claim: retort-runs, mount_path: /var/li
 constexpr char kFiles[] =
     "files: {certificate: /t/c, private_key: /t/k, authorities: /t/a, signing_key: /k/trainer.key}";
 
+// Tests of this file run at the same time, each in a process of its own.
+std::string ConfigPath() { return testing::TempDir() + "/launcher_" + std::to_string(getpid()) + ".yaml"; }
+
 absl::Status LoadLauncher(const std::string& launcher, const std::set<std::string>& roles = {"jobs"}) {
-  const std::string path = testing::TempDir() + "/launcher.yaml";
+  const std::string path = ConfigPath();
   std::ofstream(path) << kJobsRole << "  " << launcher << "\n";
   return LoadServerConfig(path, roles).status();
 }
@@ -89,7 +93,7 @@ TEST(LauncherConfigTest, NamesWhatIsWrong) {
 }
 
 TEST(LauncherConfigTest, RefusesWhatHasNoUse) {
-  const std::string path = testing::TempDir() + "/unused.yaml";
+  const std::string path = ConfigPath();
   std::ofstream(path) << kJobsRole << "  " << Kubernetes("") << "\nmetrics_dir: /m\n";
   EXPECT_NE(LoadServerConfig(path, {"jobs"}).status().message().find("metrics_dir"), std::string::npos);
   std::ofstream(path) << "deployment: retort.example\nlisten: 127.0.0.1:1\ndata_dir: d\n"
