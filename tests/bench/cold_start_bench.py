@@ -31,7 +31,7 @@ def start(binary, folder, stubs, spec, number):
             time.sleep(0.001)
         dev = folder / "dev"
         channel = retort_client.connect(endpoint.read_text().strip(), dev / "client.crt", dev / "client.key", dev / "ca.crt")
-        request = stubs.jobs.CreateJobRequest(parent="projects/kitchen", job_id=f"job-{number}", job=stubs.jobs.Job(spec=spec))
+        request = stubs.jobs.CreateJobRequest(parent="projects/kitchen", job_id=f"job-{number}", spec=spec)
         stubs.jobs_grpc.JobsServiceStub(channel).CreateJob(request, timeout=10, wait_for_ready=True)
         took = time.monotonic() - begin
         channel.close()
