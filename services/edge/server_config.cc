@@ -92,6 +92,8 @@ absl::Status CheckObservation(const ServerConfig& config, bool jobs) {
   return absl::OkStatus();
 }
 
+constexpr int kOutageSecondsMax = 7 * 24 * 3600;
+
 // Each open call holds one of the server's 512 threads, and the calls of services need some too.
 constexpr int kOpenCallsMax = 448;
 
@@ -265,6 +267,14 @@ absl::Status ValidateServerConfig(const ServerConfig& config, const std::set<std
   if (!jobs && (config.has_training_costs() || !config.metrics_dir().empty())) {
     return InvalidField(config.has_training_costs() ? "training_costs" : "metrics_dir", config.metrics_dir(),
                         "nothing: only the role jobs uses it");
+  }
+  if (!jobs && config.has_teacher_outage_seconds()) {
+    return InvalidField("teacher_outage_seconds", std::to_string(config.teacher_outage_seconds()),
+                        "nothing: only the role jobs uses it");
+  }
+  if (config.teacher_outage_seconds() < 0 || config.teacher_outage_seconds() > kOutageSecondsMax) {
+    return InvalidField("teacher_outage_seconds", std::to_string(config.teacher_outage_seconds()),
+                        "0 to " + std::to_string(kOutageSecondsMax));
   }
   if (auto s = CheckTrainingCosts(config.training_costs()); !s.ok()) return s;
   if (auto s = CheckObservation(config, jobs); !s.ok()) return s;

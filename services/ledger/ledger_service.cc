@@ -53,11 +53,11 @@ uint64_t Number(const std::string& digits) {
 }
 
 struct NamedEntry {
-  Log* log = nullptr;
+  std::shared_ptr<Log> log;
   uint64_t index = 0;
 };
 
-absl::StatusOr<Log*> LogOf(ProjectLogs& logs, std::string_view field, const std::string& name,
+absl::StatusOr<std::shared_ptr<Log>> LogOf(ProjectLogs& logs, std::string_view field, const std::string& name,
                            std::string_view pattern, bool create = false) {
   auto ids = ParseResourceName(field, name, pattern);
   if (!ids.ok()) return ids.status();

@@ -261,9 +261,17 @@ class Watchers {
 int Issue(int argc, char** argv) {
   std::filesystem::create_directories(argv[2]);
   const services::TestAuthority authority(argv[2]);
-  for (int i = 3; i < argc; ++i)
-    authority.Issue(argv[i], {.uris = {std::string("spiffe://load.retort.invalid/") + argv[i]},
-                              .ends = std::chrono::hours(24 * 30)});
+  for (int i = 3; i < argc; ++i) {
+    const std::string wanted = argv[i];
+    const size_t at = std::min(wanted.rfind('@'), wanted.size());
+    const size_t equals = std::min(wanted.find('='), at);
+    const std::string name = wanted.substr(0, equals);
+    const std::string id =
+        equals < at ? wanted.substr(equals + 1, at - equals - 1) : "spiffe://load.retort.invalid/" + name;
+    const auto ends = at < wanted.size() ? std::chrono::seconds(std::atoi(wanted.c_str() + at + 1))
+                                         : std::chrono::seconds(std::chrono::hours(24 * 30));
+    authority.Issue(name, {.uris = {id}, .ends = ends});
+  }
   return 0;
 }
 

@@ -77,6 +77,12 @@ TEST(ServerConfigTest, CallLimitsHaveDefaultsAndBounds) {
   }
 }
 
+TEST(ServerConfigTest, PatienceWithTeachersIsOfTheJobsRole) {
+  const absl::Status status = Load(std::string(kPolicyOnly) + "teacher_outage_seconds: 5\n", {"policy"});
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(status.message().find("teacher_outage_seconds"), std::string::npos) << status;
+}
+
 TEST(ServerConfigTest, AnAddressHoldsNoSecret) {
   const std::string base = R"(deployment: retort.example
 listen: 127.0.0.1:7443
