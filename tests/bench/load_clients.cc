@@ -13,11 +13,13 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
+#include <mutex>
 #include <queue>
 #include <random>
 #include <thread>
@@ -90,7 +92,9 @@ struct Options {
 
 std::shared_ptr<grpc::Channel> Connect(const Options& options, int number) {
   const std::string name = options.folder + "/client" + std::to_string(number % options.identities);
+  static std::mutex mutex;  // watchers connect from threads of their own
   static std::map<std::string, std::shared_ptr<grpc::ChannelCredentials>> known;
+  const std::lock_guard lock(mutex);
   auto& credentials = known[name];
   if (credentials == nullptr) {
     auto made = services::ClientTls({name + ".crt", name + ".key", options.folder + "/ca.crt"});
@@ -220,22 +224,8 @@ class Watchers {
     for (int i = 0; i < number; ++i) {
       threads_.emplace_back([this, &options, i] {
         const auto stub = jobs::v1::JobsService::NewStub(Connect(options, i));
-        grpc::ClientContext context;
-        {
-          const std::lock_guard lock(mutex_);
-          contexts_.push_back(&context);
+        while (Watch(*stub, options.job)) {
         }
-        jobs::v1::WatchJobRequest request;
-        request.set_name(options.job);
-        const auto reader = stub->WatchJob(&context, request);
-        jobs::v1::WatchJobResponse message;
-        if (reader->Read(&message)) ++opened_;
-        while (reader->Read(&message)) {
-        }
-        const grpc::Status status = reader->Finish();
-        const std::lock_guard lock(mutex_);
-        std::erase(contexts_, &context);
-        if (!stopping_ && !status.ok()) ++broken_;
       });
     }
   }
@@ -246,6 +236,31 @@ class Watchers {
       for (grpc::ClientContext* context : contexts_) context->TryCancel();
     }
     for (auto& thread : threads_) thread.join();
+  }
+  // One stream. True when the server said when to come back.
+  bool Watch(jobs::v1::JobsService::Stub& stub, const std::string& job) {
+    grpc::ClientContext context;
+    {
+      const std::lock_guard lock(mutex_);
+      if (stopping_) return false;
+      contexts_.push_back(&context);
+    }
+    jobs::v1::WatchJobRequest request;
+    request.set_name(job);
+    const auto reader = stub.WatchJob(&context, request);
+    jobs::v1::WatchJobResponse message;
+    if (reader->Read(&message)) ++opened_;
+    while (reader->Read(&message)) {
+    }
+    const grpc::Status status = reader->Finish();
+    const auto back = services::RetryAfterOf(services::FromGrpcStatus(status));
+    {
+      const std::lock_guard lock(mutex_);
+      std::erase(contexts_, &context);
+      if (!stopping_ && !status.ok() && !back.has_value()) ++broken_;
+    }
+    if (back.has_value()) std::this_thread::sleep_for(*back);
+    return back.has_value();
   }
   int opened() const { return opened_; }
   int broken() const { return broken_; }
