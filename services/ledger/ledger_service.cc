@@ -58,7 +58,7 @@ struct NamedEntry {
 };
 
 absl::StatusOr<std::shared_ptr<Log>> LogOf(ProjectLogs& logs, std::string_view field, const std::string& name,
-                           std::string_view pattern, bool create = false) {
+                                           std::string_view pattern, bool create = false) {
   auto ids = ParseResourceName(field, name, pattern);
   if (!ids.ok()) return ids.status();
   return logs.Get(ids->front(), create);
