@@ -74,6 +74,7 @@ void AddStudentCommands(CLI::App& app, Cli& cli);
 void AddChatCommand(CLI::App& app, Cli& cli);
 void AddAuditCommands(CLI::App& app, Cli& cli);
 void AddKeyCommands(CLI::App& app, Cli& cli);
+void AddDoctorCommand(CLI::App& app, Cli& cli);
 void AddTreeCommands(CLI::App& app, Cli& cli);  // of all commands, those added later too
 
 // The sub-command in `names` that a user most likely meant by `typed`; empty when none is near (edit distance

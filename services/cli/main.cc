@@ -110,6 +110,7 @@ int main(int argc, char** argv) {
   AddChatCommand(app, cli);
   AddAuditCommands(app, cli);
   AddKeyCommands(app, cli);
+  AddDoctorCommand(app, cli);
   AddDemoCommand(app, cli);
   AddTreeCommands(app, cli);
   app.add_subcommand("version", "Print the version")->fallthrough()->callback([&cli] {

@@ -105,6 +105,11 @@ class UserSession(unittest.TestCase):
         self.assertEqual(sorted(name for name in names if "herbs" in name),
                          ["projects/e2e/students/herbs", "projects/e2e/students/herbs-2"])
 
+    def test_doctor_finds_a_client_well_and_says_what_is_not(self):
+        self.assertRegex(self.retort("doctor")[0], r"server +good +.* answers and is ready")
+        found = json.loads(self.retort("doctor", "-o", "json", code=1, flags=["--server", "127.0.0.1:1", *self.flags[2:]])[0])["items"]
+        self.assertEqual([one["name"] for one in found if one["state"] == "bad"], ["server"])
+
     def test_student_by_name_and_by_folder(self):
         self.assertIn("projects/e2e/students/herbs", self.retort("student", "list")[0])
         out, err = self.retort("student", "get", "herbs")
