@@ -110,26 +110,30 @@ def package_component(package, libraries):
     return component
 
 
+def bill(components, root, kind, sha256, seconds):
+    """A bill for what has this digest; `root` is its package URL, `kind` the type that CycloneDX gives it."""
+    stamp = subprocess.run(["date", "-u", "-d", f"@{seconds}", "+%Y-%m-%dT%H:%M:%SZ"], check=True, capture_output=True,
+                           text=True).stdout.strip()
+    return {
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json", "bomFormat": "CycloneDX", "specVersion": "1.6",
+        # Named after what it describes, so that the same bytes have the same bill.
+        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, sha256)}", "version": 1,
+        "metadata": {
+            "timestamp": stamp, "lifecycles": [{"phase": "build"}],
+            "component": {"type": kind, "bom-ref": root, "name": "retort", "version": version(), "purl": root,
+                          "licenses": [{"license": {"id": "Apache-2.0"}}],
+                          "hashes": [{"alg": "SHA-256", "content": sha256}]}},
+        "components": components,
+        "dependencies": [{"ref": root, "dependsOn": [component["bom-ref"] for component in components]}],
+    }
+
+
 def bill_of_materials(folder, archive_path, seconds):
     packages = {name: [] for name in HEADER_ONLY}
     for library in loaded_libraries(folder):
         packages.setdefault(owner(library), []).append(library)
     components = [package_component(name, libraries) for name, libraries in sorted(packages.items())]
-    root = f"pkg:generic/retort@{version()}"
-    stamp = subprocess.run(["date", "-u", "-d", f"@{seconds}", "+%Y-%m-%dT%H:%M:%SZ"], check=True, capture_output=True,
-                           text=True).stdout.strip()
-    return {
-        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json", "bomFormat": "CycloneDX", "specVersion": "1.6",
-        # Named after the archive, so that the same archive has the same bill.
-        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, digest(archive_path))}", "version": 1,
-        "metadata": {
-            "timestamp": stamp, "lifecycles": [{"phase": "build"}],
-            "component": {"type": "application", "bom-ref": root, "name": "retort", "version": version(), "purl": root,
-                          "licenses": [{"license": {"id": "Apache-2.0"}}],
-                          "hashes": [{"alg": "SHA-256", "content": digest(archive_path)}]}},
-        "components": components,
-        "dependencies": [{"ref": root, "dependsOn": [component["bom-ref"] for component in components]}],
-    }
+    return bill(components, f"pkg:generic/retort@{version()}", "application", digest(archive_path), seconds)
 
 
 def main():
@@ -143,15 +147,15 @@ def main():
     flags.out.mkdir(parents=True, exist_ok=True)
     architecture = run("dpkg", "--print-architecture").strip()
     stem = flags.out / f"retort-{version()}-{architecture}"
-    packed, bill = pathlib.Path(f"{stem}.tar.gz"), pathlib.Path(f"{stem}.cdx.json")
+    packed, materials = pathlib.Path(f"{stem}.tar.gz"), pathlib.Path(f"{stem}.cdx.json")
     with tempfile.TemporaryDirectory(prefix="retort-release-") as scratch:
         folder = pathlib.Path(scratch)
         install(flags.build.resolve(), folder)
         archive(folder, packed, epoch())
-        bill.write_text(json.dumps(bill_of_materials(folder, packed, epoch()), indent=2) + "\n")
+        materials.write_text(json.dumps(bill_of_materials(folder, packed, epoch()), indent=2) + "\n")
     sums = flags.out / "SHA256SUMS"
-    sums.write_text("".join(f"{digest(path)}  {path.name}\n" for path in (packed, bill)))
-    made = [packed, bill, sums]
+    sums.write_text("".join(f"{digest(path)}  {path.name}\n" for path in (packed, materials)))
+    made = [packed, materials, sums]
     if flags.key:
         signature = flags.out / "SHA256SUMS.sig"
         run("openssl", "dgst", "-sha256", "-sign", flags.key.resolve(), "-out", signature.resolve(), sums.resolve())
