@@ -150,7 +150,7 @@ absl::StatusOr<std::unique_ptr<student::World>> Join(const Flags& flags,
   options.job = flags.job;
   options.job_uid = flags.job_uid;
   options.join_patience = std::chrono::milliseconds(static_cast<int64_t>(flags.rank_patience_seconds * 1000));
-  auto digest = DigestOfThisProgram();
+  auto digest = DigestOfPrograms(device);
   if (!digest.ok()) return digest.status();
   options.binary_sha256 = *std::move(digest);
   std::unique_ptr<jobs::v1::JobsService::Stub> jobs;

@@ -7,6 +7,7 @@
 #include "services/edge/dev_identity.h"
 #include "services/edge/server.h"
 #include "services/jobs/launcher.h"
+#include "student/device/device.h"
 #include "student/formats/gguf.h"
 #include "tests/services/identity/test_access.h"
 #include "tests/services/train/run_fixture.h"
@@ -138,6 +139,18 @@ class ProgramTest : public RunFixture {
   std::unique_ptr<services::TestAccess> access_;
   std::unique_ptr<services::EdgeServer> tls_server_;
 };
+
+TEST_F(ProgramTest, CudaWithoutADeviceExplainsItself) {
+  const std::string library = std::filesystem::path(RETORT_TRAIN).parent_path() / "libretort_cuda.so";
+  const student::DeviceChoice choice = student::ChooseDevice("cuda", library);
+  if (choice.ok) GTEST_SKIP() << "this machine has a device: " << choice.reason;
+  const jobs::ProgramEnd end = End(Program(Manifest(4), {"--device", "cuda"}));
+  EXPECT_EQ(end.exit_code, 1) << end.Describe() << "\n" << Log();
+  ASSERT_EQ(Of("error").size(), 1u);
+  EXPECT_NE(Of("error")[0].dump().find("--device=cuda: no CUDA device: "), std::string::npos)
+      << Of("error")[0];
+  EXPECT_NE(Log().find(choice.reason), std::string::npos) << Log();
+}
 
 TEST_F(ProgramTest, StopsAtACheckpointAndGoesOn) {
   jobs::ProgramRun run = Program(Manifest(kEndless),
