@@ -177,6 +177,36 @@ TEST_F(ProgramTest, StopsAtACheckpointAndGoesOn) {
   EXPECT_EQ(Of("started")[0]["resumed_step"], step);
 }
 
+// The real Open MPI, where it is installed: two ranks, stopped in the middle, and gone on to the end.
+TEST_F(ProgramTest, RanksOfMpirunStopTogetherAndGoOn) {
+  if (::access("/usr/bin/mpirun", X_OK) != 0)
+    GTEST_SKIP() << "/usr/bin/mpirun is not installed (package openmpi-bin)";
+  const auto ranks = [this](int64_t steps) {
+    jobs::ProgramRun run = Program(Manifest(steps), {"--data-ranks", "2", "--stop-with-parent"});
+    run.arguments.insert(run.arguments.begin(),
+                         {"-n", "2", "--allow-run-as-root", "--oversubscribe", run.program});
+    run.program = "/usr/bin/mpirun";
+    run.stop_signal = SIGUSR1;
+    return run;
+  };
+  jobs::ProgramRun run = ranks(kEndless);
+  run.should_stop = [this] { return Of("report").size() >= 3; };
+  const jobs::ProgramEnd end = End(run);
+  EXPECT_EQ(end.exit_code, 3) << end.Describe() << "\n" << Log();
+  ASSERT_FALSE(Of("checkpoint").empty());
+  const int64_t step = Of("checkpoint").back()["step"];
+  const auto attempts = TrainingEntries(/*usage=*/true);
+  ASSERT_EQ(attempts.size(), 1u);
+  EXPECT_EQ(attempts[0].usage.outcome, "stopped");
+
+  events_.clear();
+  run = ranks(kEndless);
+  run.should_stop = [this] { return Of("report").size() >= 1; };
+  EXPECT_EQ(End(run).exit_code, 3) << Log();
+  ASSERT_EQ(Of("started").size(), 1u);
+  EXPECT_EQ(Of("started")[0]["resumed_step"], step);
+}
+
 TEST_F(ProgramTest, WhatAKillLeavesIsSettled) {
   jobs::ProgramRun run = Program(Manifest(kEndless), {});
   run.must_stop = [this] { return Of("report").size() >= 3; };
