@@ -3,7 +3,7 @@ JOBS ?= $(shell nproc)
 PRESET ?= release
 BUILD := build/$(PRESET)
 
-.PHONY: demo test test-kubernetes build setup kernels lint format format-check sanitize sanitize-smoke fuzz-smoke clean
+.PHONY: demo test test-kubernetes drill load build setup kernels lint format format-check sanitize sanitize-smoke fuzz-smoke clean
 
 demo: setup
 	cmake --preset $(PRESET)
@@ -21,6 +21,19 @@ test-kubernetes: setup
 	cmake --preset $(PRESET)
 	cmake --build $(BUILD) -j$(JOBS) --target retort retortd
 	/usr/bin/python3 -B tests/kubernetes/kubernetes_test.py --bin $(BUILD)/bin $(ARGS)
+
+# Faults at real processes: what happens to a job, and which alerts fire (half an hour, of which a teacher is down for ten
+# minutes). ARGS=--only=kill picks one. Needs the packages prometheus and nftables.
+drill: setup
+	cmake --preset $(PRESET)
+	cmake --build $(BUILD) -j$(JOBS) --target retort retortd retort-train load_clients
+	/usr/bin/python3 -B tests/drill/drill.py --bin $(BUILD)/bin $(ARGS)
+
+# A thousand clients at twice what a server can answer, for five minutes.
+load: setup
+	cmake --preset $(PRESET)
+	cmake --build $(BUILD) -j$(JOBS) --target retort retortd load_clients
+	/usr/bin/python3 -B tests/bench/load_bench.py --bin $(BUILD)/bin $(ARGS)
 
 build:
 	cmake --preset $(PRESET)

@@ -50,11 +50,7 @@ absl::StatusOr<std::string> NeededMeta(const Store& store, std::string_view name
 absl::StatusOr<VerifyingKey> KeyOfLog(const Store& store, const VerifyingKey& log_key) {
   const auto format = NeededMeta(store, "format");
   if (!format.ok()) return format.status();
-  if (*format != internal::kLogFormat) {
-    return absl::FailedPreconditionError(
-        "the database has a format that this program does not know; wanted " +
-        std::string(internal::kLogFormat));
-  }
+  if (auto known = internal::CheckLogFormat(*format); !known.ok()) return known;
   const auto vkey = NeededMeta(store, "log_key");
   if (!vkey.ok()) return vkey.status();
   auto key = VerifyingKey::Parse(*vkey);

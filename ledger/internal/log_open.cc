@@ -82,11 +82,7 @@ absl::Status Log::Impl::CheckOrMakeIdentity() {
     for (const auto& [name, value] : identity) batch.Put(Family::kIndex, internal::MetaKey(name), value);
     return store_->WriteSynced(batch);
   }
-  if (**format != internal::kLogFormat) {
-    return absl::FailedPreconditionError(
-        "the database has a format that this program does not know; wanted " +
-        std::string(internal::kLogFormat));
-  }
+  if (auto known = internal::CheckLogFormat(**format); !known.ok()) return known;
   for (const auto& [name, wanted] : identity) {
     const auto value = store_->Get(Family::kIndex, internal::MetaKey(name));
     if (!value.ok()) return value.status();
@@ -102,7 +98,10 @@ absl::Status Log::Impl::CheckOrMakeIdentity() {
   if (!vault_.AcceptsCheckValue(**check)) {
     return absl::FailedPreconditionError("the vault key is not the one that the log was made with");
   }
-  return absl::OkStatus();
+  if (**format == internal::kLogFormat) return absl::OkStatus();
+  Store::Batch batch(*store_);
+  batch.Put(Family::kIndex, internal::MetaKey("format"), internal::kLogFormat);
+  return store_->WriteSynced(batch);
 }
 
 absl::Status Log::Impl::LoadTree() {

@@ -6,6 +6,7 @@
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
 
+#include <algorithm>
 #include <cassert>
 #include <filesystem>
 #include <memory>
@@ -85,6 +86,14 @@ std::vector<rocksdb::ColumnFamilyDescriptor> AllFamilies() {
 }
 
 }  // namespace
+
+absl::Status CheckLogFormat(std::string_view format) {
+  if (std::find(std::begin(kLogFormats), std::end(kLogFormats), format) != std::end(kLogFormats))
+    return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "saw storage format '" + std::string(format.substr(0, 32)) + "', wanted " + std::string(kLogFormat) +
+      " or older: a newer program wrote it; run that one, or restore a backup from before the upgrade");
+}
 
 std::string BigEndian(uint64_t number) {
   std::string bytes;

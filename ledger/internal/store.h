@@ -12,6 +12,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,8 +28,16 @@ namespace retort::ledger::internal {
 enum class Family : uint8_t { kIndex, kEntries, kTiles, kPayloads, kVaultKeys, kAttachments };
 inline constexpr size_t kFamilyCount = 6;
 
-// Value of MetaKey("format") in every log that this program can read.
-inline constexpr std::string_view kLogFormat = "retort-log-1";
+// Values of MetaKey("format") that this program can read, oldest first. A log of an older format is brought
+// to the newest when it is opened for writing, after which older programs refuse it.
+//   retort-log-1   entries of kinds up to TRAINING
+//   retort-log-2   also REVIEW and ACCESS; nothing that was there changes
+inline constexpr std::string_view kLogFormats[] = {"retort-log-1", "retort-log-2"};
+inline constexpr std::string_view kLogFormat = kLogFormats[std::size(kLogFormats) - 1];
+
+// FailedPrecondition, saying what was seen and what is known, for a format that is not of these.
+absl::Status CheckLogFormat(std::string_view format);
+
 // Length of the value of MetaKey("head"): big-endian size, then root.
 inline constexpr size_t kHeadBytes = 8 + 32;
 

@@ -156,9 +156,11 @@ absl::StatusOr<Job> WatchJob(Client& client, const std::string& name, Interrupt*
     const grpc::Status finished = reader->Finish();
     if (interrupt != nullptr && interrupt->requested()) return absl::CancelledError("interrupted");
     if (finished.ok() && HasEnded(job)) return job;
+    const auto wait = RetryAfterOf(FromGrpcStatus(finished));  // the server has no room for a stream
     if (finished.error_code() == grpc::StatusCode::OUT_OF_RANGE) {
       request.clear_resume_token();  // too old for the server: begin with a new snapshot
-    } else if (!finished.ok() && finished.error_code() != grpc::StatusCode::UNAVAILABLE &&
+    } else if (!finished.ok() && !wait.has_value() &&
+               finished.error_code() != grpc::StatusCode::UNAVAILABLE &&
                finished.error_code() != grpc::StatusCode::DEADLINE_EXCEEDED) {
       return FromGrpcStatus(finished);
     }
@@ -166,7 +168,7 @@ absl::StatusOr<Job> WatchJob(Client& client, const std::string& name, Interrupt*
       return finished.ok() ? absl::UnavailableError("the watch ended before the job did")
                            : FromGrpcStatus(finished);
     }
-    std::this_thread::sleep_for(kReconnectPause);
+    std::this_thread::sleep_for(wait.value_or(kReconnectPause));
   }
 }
 

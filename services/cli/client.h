@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 
 #include "absl/status/statusor.h"
 #include "google/longrunning/operations.grpc.pb.h"
@@ -68,16 +69,27 @@ class Client {
   std::chrono::milliseconds timeout() const { return timeout_; }
 
   // One call with the deadline `timeout()`: client.Call(client.jobs(), &Client::Jobs::Stub::GetJob, request).
-  // Errors carry the server's reason.
+  // Errors carry the server's reason. A call that the server had no room for was not begun: it is made again
+  // when the server said, as long as that is before the deadline.
   template <class Stub, class Request, class Response>
   absl::StatusOr<Response> Call(Stub& stub,
                                 grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                                 const Request& request) {
-    grpc::ClientContext context;
-    SetDeadline(context, timeout_);
-    Response response;
-    if (grpc::Status s = (stub.*method)(&context, request, &response); !s.ok()) return FromGrpcStatus(s);
-    return response;
+    const auto end = std::chrono::steady_clock::now() + timeout_;
+    while (true) {
+      grpc::ClientContext context;
+      SetDeadline(context,
+                  std::chrono::ceil<std::chrono::milliseconds>(end - std::chrono::steady_clock::now()));
+      Response response;
+      const grpc::Status status = (stub.*method)(&context, request, &response);
+      if (status.ok()) return response;
+      const absl::Status error = FromGrpcStatus(status);
+      const auto wait = RetryAfterOf(error);
+      if (ReasonOf(error) != LIMIT_EXCEEDED || !wait.has_value() ||
+          std::chrono::steady_clock::now() + *wait >= end)
+        return error;
+      std::this_thread::sleep_for(*wait);
+    }
   }
 
  private:

@@ -51,9 +51,10 @@ void SetLimits(grpc::ServerBuilder& builder) {
 
 }  // namespace
 
-EdgeServer::EdgeServer(std::vector<std::unique_ptr<grpc::Service>> guarded,
+EdgeServer::EdgeServer(std::unique_ptr<CallLimits> limits,
+                       std::vector<std::unique_ptr<grpc::Service>> guarded,
                        std::unique_ptr<grpc::Server> server, int port)
-    : guarded_(std::move(guarded)), server_(std::move(server)), port_(port) {}
+    : limits_(std::move(limits)), guarded_(std::move(guarded)), server_(std::move(server)), port_(port) {}
 
 EdgeServer::~EdgeServer() {
   Drain(std::chrono::milliseconds(0));
@@ -64,10 +65,11 @@ absl::StatusOr<std::unique_ptr<EdgeServer>> EdgeServer::Start(EdgeServerOptions 
   EnablePlugins();
   if (options.access == nullptr)
     return absl::FailedPreconditionError("no access guard: nobody could be let in");
+  auto limits = std::make_unique<CallLimits>(options.limits);
   std::vector<std::unique_ptr<grpc::Service>> guarded;
   std::set<std::string> methods;
   for (const ServedService& served : services) {
-    auto one = GuardedService::Make(served.service, served.name, options.access);
+    auto one = GuardedService::Make(served.service, served.name, options.access, limits.get());
     if (!one.ok()) return one.status();
     methods.insert((*one)->methods().begin(), (*one)->methods().end());
     guarded.push_back(*std::move(one));
@@ -97,7 +99,8 @@ absl::StatusOr<std::unique_ptr<EdgeServer>> EdgeServer::Start(EdgeServerOptions 
         ": the port is taken, the address is not of this machine, or the TLS files do not belong together (" +
         options.tls.certificate + ", " + options.tls.private_key + ")");
   }
-  return std::unique_ptr<EdgeServer>(new EdgeServer(std::move(guarded), std::move(server), port));
+  return std::unique_ptr<EdgeServer>(
+      new EdgeServer(std::move(limits), std::move(guarded), std::move(server), port));
 }
 
 void EdgeServer::SetServing(bool serving) {

@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "services/edge/channel.h"
+#include "services/identity/call_limits.h"
 
 namespace grpc {
 class Server;
@@ -28,6 +29,8 @@ struct EdgeServerOptions {
   bool reflection = false;
   // Decides about every call before its handler runs. Not owned, outlives the server; required.
   const AccessGuard* access = nullptr;
+  // How much callers may take; see services/identity/call_limits.h.
+  CallLimitsOptions limits;
   // How soon new certificates at the same paths are used.
   std::chrono::seconds certificate_refresh{20};
   // Sees every call, or null: services/telemetry/call_telemetry.h.
@@ -62,9 +65,10 @@ class EdgeServer {
   void Drain(std::chrono::milliseconds grace);
 
  private:
-  EdgeServer(std::vector<std::unique_ptr<grpc::Service>> guarded, std::unique_ptr<grpc::Server> server,
-             int port);
+  EdgeServer(std::unique_ptr<CallLimits> limits, std::vector<std::unique_ptr<grpc::Service>> guarded,
+             std::unique_ptr<grpc::Server> server, int port);
 
+  std::unique_ptr<CallLimits> limits_;
   std::vector<std::unique_ptr<grpc::Service>> guarded_;  // what the server calls
   std::unique_ptr<grpc::Server> server_;
   int port_;

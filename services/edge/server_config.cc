@@ -92,6 +92,32 @@ absl::Status CheckObservation(const ServerConfig& config, bool jobs) {
   return absl::OkStatus();
 }
 
+constexpr int kOutageSecondsMax = 7 * 24 * 3600;
+
+// Each open call holds one of the server's 512 threads, and the calls of services need some too.
+constexpr int kOpenCallsMax = 448;
+
+absl::Status CheckCallLimits(const server::v1::CallLimits& limits) {
+  for (const auto& [name, value, most] :
+       {std::tuple{"calls_per_second", limits.calls_per_second(), 1'000'000},
+        {"burst", limits.burst(), 1'000'000},
+        {"calls_of_identity", limits.calls_of_identity(), kOpenCallsMax},
+        {"calls", limits.calls(), kOpenCallsMax},
+        {"streams_of_identity", limits.streams_of_identity(), kOpenCallsMax},
+        {"streams", limits.streams(), kOpenCallsMax}}) {
+    if (value < 0 || value > most) {
+      return InvalidField(std::string("call_limits.") + name, std::to_string(value),
+                          "0 (the default) to " + std::to_string(most));
+    }
+  }
+  const CallLimitsOptions effective = CallLimitsOf(limits);
+  if (effective.calls + effective.streams > kOpenCallsMax) {
+    return InvalidField("call_limits", std::to_string(effective.calls + effective.streams),
+                        "calls and streams of at most " + std::to_string(kOpenCallsMax) + " together");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckTeacher(const server::v1::TeacherConfig& teacher, std::set<std::string>& ids) {
   const std::string field = "teachers[" + teacher.id() + "]";
   if (!IsResourceId(teacher.id()))
@@ -164,6 +190,20 @@ absl::StatusOr<std::vector<std::string>> ConfigFiles(const std::string& path) {
 
 }  // namespace
 
+CallLimitsOptions CallLimitsOf(const server::v1::CallLimits& limits) {
+  CallLimitsOptions options;
+  const auto take = [](int& value, int given) {
+    if (given > 0) value = given;
+  };
+  take(options.calls_per_second, limits.calls_per_second());
+  options.burst = limits.burst() > 0 ? limits.burst() : 2 * options.calls_per_second;
+  take(options.calls_of_identity, limits.calls_of_identity());
+  take(options.calls, limits.calls());
+  take(options.streams_of_identity, limits.streams_of_identity());
+  take(options.streams, limits.streams());
+  return options;
+}
+
 absl::StatusOr<std::set<std::string>> ParseRoles(std::string_view list) {
   std::set<std::string> roles;
   for (size_t begin = 0; begin <= list.size();) {
@@ -228,8 +268,17 @@ absl::Status ValidateServerConfig(const ServerConfig& config, const std::set<std
     return InvalidField(config.has_training_costs() ? "training_costs" : "metrics_dir", config.metrics_dir(),
                         "nothing: only the role jobs uses it");
   }
+  if (!jobs && config.has_teacher_outage_seconds()) {
+    return InvalidField("teacher_outage_seconds", std::to_string(config.teacher_outage_seconds()),
+                        "nothing: only the role jobs uses it");
+  }
+  if (config.teacher_outage_seconds() < 0 || config.teacher_outage_seconds() > kOutageSecondsMax) {
+    return InvalidField("teacher_outage_seconds", std::to_string(config.teacher_outage_seconds()),
+                        "0 to " + std::to_string(kOutageSecondsMax));
+  }
   if (auto s = CheckTrainingCosts(config.training_costs()); !s.ok()) return s;
   if (auto s = CheckObservation(config, jobs); !s.ok()) return s;
+  if (auto s = CheckCallLimits(config.call_limits()); !s.ok()) return s;
   if (config.has_training_launcher()) {
     if (!jobs) return InvalidField("training_launcher", "a launcher", "nothing: only the role jobs uses it");
     if (auto s = CheckTrainingLauncher(config, ledger); !s.ok()) return s;

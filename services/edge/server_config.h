@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "retort/server/v1/server_config.pb.h"
+#include "services/identity/call_limits.h"
 
 namespace retort::services {
 
@@ -23,6 +24,9 @@ absl::StatusOr<std::set<std::string>> ParseRoles(std::string_view list);
 // lists. A field that no hosted role uses is refused too, so that no setting is ignored.
 absl::StatusOr<server::v1::ServerConfig> LoadServerConfig(const std::string& path,
                                                           const std::set<std::string>& roles);
+
+// What a server is started with; what is 0 gets its default.
+CallLimitsOptions CallLimitsOf(const server::v1::CallLimits& limits);
 
 // The checks alone.
 absl::Status ValidateServerConfig(const server::v1::ServerConfig& config, const std::set<std::string>& roles);

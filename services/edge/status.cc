@@ -10,6 +10,8 @@ namespace {
 
 constexpr char kErrorInfoUrl[] = "type.googleapis.com/google.rpc.ErrorInfo";
 constexpr char kBadRequestUrl[] = "type.googleapis.com/google.rpc.BadRequest";
+constexpr char kRetryInfoUrl[] = "type.googleapis.com/google.rpc.RetryInfo";
+constexpr std::chrono::milliseconds kRetryAfterMax = std::chrono::hours(24);
 constexpr size_t kSeenBytesMax = 64;
 
 // The reason of a status that names none: what its code says about it.
@@ -71,6 +73,25 @@ absl::Status InvalidField(std::string_view field, std::string_view seen, std::st
   violation->set_description(description);
   status.SetPayload(kBadRequestUrl, absl::Cord(bad.SerializeAsString()));
   return status;
+}
+
+absl::Status WithRetryAfter(absl::Status status, std::chrono::milliseconds wait) {
+  if (status.ok()) return status;
+  google::rpc::RetryInfo info;
+  info.mutable_retry_delay()->set_seconds(wait.count() / 1000);
+  info.mutable_retry_delay()->set_nanos(static_cast<int32_t>(wait.count() % 1000) * 1'000'000);
+  status.SetPayload(kRetryInfoUrl, absl::Cord(info.SerializeAsString()));
+  return status;
+}
+
+std::optional<std::chrono::milliseconds> RetryAfterOf(const absl::Status& status) {
+  const auto payload = status.GetPayload(kRetryInfoUrl);
+  google::rpc::RetryInfo info;
+  if (!payload.has_value() || !info.ParseFromString(std::string(*payload))) return std::nullopt;
+  const auto& delay = info.retry_delay();
+  if (delay.seconds() < 0 || delay.nanos() < 0 || delay.seconds() >= kRetryAfterMax / std::chrono::seconds(1))
+    return std::nullopt;
+  return std::chrono::milliseconds(delay.seconds() * 1000 + (delay.nanos() + 999'999) / 1'000'000);
 }
 
 ErrorReason ReasonOf(const absl::Status& status) {

@@ -13,7 +13,9 @@
 #ifndef SERVICES_EDGE_STATUS_H_
 #define SERVICES_EDGE_STATUS_H_
 
+#include <chrono>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -39,6 +41,13 @@ absl::Status WithReason(absl::Status status, ErrorReason reason, const ErrorMeta
 // InvalidArgument with reason INVALID_FIELD: "field: saw <seen>, wanted <wanted>". `seen` is cut at 64 bytes;
 // pass no prompt, completion or secret.
 absl::Status InvalidField(std::string_view field, std::string_view seen, std::string_view wanted);
+
+// `status` with a google.rpc.RetryInfo: not before `wait` has passed. OK stays OK.
+absl::Status WithRetryAfter(absl::Status status, std::chrono::milliseconds wait);
+
+// What WithRetryAfter attached, here or at the other end of a hop; nothing when it is missing or not between
+// zero and a day.
+std::optional<std::chrono::milliseconds> RetryAfterOf(const absl::Status& status);
 
 // The attached reason, or ERROR_REASON_UNSPECIFIED.
 ErrorReason ReasonOf(const absl::Status& status);

@@ -3,6 +3,16 @@
 #include "services/edge/status.h"
 
 namespace retort::services {
+namespace {
+
+constexpr RoleSet ServiceRoles() {
+  RoleSet roles = 0;
+  for (int role = ROLE_SERVICE_JOBS; role < Role_ARRAYSIZE; ++role) roles |= RoleBit(static_cast<Role>(role));
+  return roles;
+}
+constexpr RoleSet kServiceRoles = ServiceRoles();
+
+}  // namespace
 
 absl::StatusOr<SpiffeId> AccessGuard::Admit(const std::vector<std::string>& uris,
                                             const std::string& method) const {
@@ -42,6 +52,10 @@ absl::Status AccessGuard::Check(const SpiffeId& caller, const MethodRule& rule,
                         "another project: this one is the deployment's own log, which nobody writes to");
   }
   return audit_->Allow(caller.text(), rule.method(), project, resource);
+}
+
+bool AccessGuard::IsService(const SpiffeId& caller) const {
+  return file_->table()->HoldsSomewhere(caller, kServiceRoles);
 }
 
 absl::Status AccessGuard::Refuse(const SpiffeId& caller, const MethodRule& rule,

@@ -38,6 +38,9 @@ class AccessGuard {
   absl::Status Check(const SpiffeId& caller, const MethodRule& rule,
                      const google::protobuf::Message& request) const;
 
+  // Whether this is a service of the deployment, by its roles.
+  bool IsService(const SpiffeId& caller) const;
+
  private:
   absl::Status Refuse(const SpiffeId& caller, const MethodRule& rule, const std::string& project) const;
 

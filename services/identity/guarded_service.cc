@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/impl/rpc_service_method.h>
 
+#include <optional>
 #include <utility>
 
 #include "services/edge/status.h"
@@ -27,8 +28,9 @@ struct HandlerAccess : grpc::Service {
 // that is not OK it sends just this, without calling the service.
 class GuardingHandler final : public MethodHandler {
  public:
-  GuardingHandler(MethodHandler* handler, MethodRule rule, const AccessGuard* guard)
-      : handler_(handler), rule_(std::move(rule)), guard_(guard) {}
+  GuardingHandler(MethodHandler* handler, MethodRule rule, bool stream, const AccessGuard* guard,
+                  CallLimits* limits)
+      : handler_(handler), rule_(std::move(rule)), stream_(stream), guard_(guard), limits_(limits) {}
 
   void* Deserialize(grpc_call* call, grpc_byte_buffer* bytes, grpc::Status* status, void** data) final {
     return handler_->Deserialize(call, bytes, status, data);
@@ -38,7 +40,8 @@ class GuardingHandler final : public MethodHandler {
     if (!call.status.ok()) return handler_->RunHandler(call);
     // Generated messages derive from Message first and alone, so the addresses are one.
     auto* request = static_cast<google::protobuf::Message*>(call.request);
-    const absl::Status checked = Check(*call.server_context, *request);
+    std::optional<CallLimits::Ticket> ticket;  // until the answer is sent, or the last of a stream
+    const absl::Status checked = Check(*call.server_context, *request, ticket);
     if (checked.ok()) return handler_->RunHandler(call);
     request->~Message();  // its memory is the call's; a handler that is not run does not destroy it
     handler_->RunHandler(HandlerParameter(call.call, call.server_context, nullptr, ToGrpcStatus(checked),
@@ -46,17 +49,25 @@ class GuardingHandler final : public MethodHandler {
   }
 
  private:
-  absl::Status Check(const grpc::ServerContextBase& context, const google::protobuf::Message& request) const {
+  absl::Status Check(const grpc::ServerContextBase& context, const google::protobuf::Message& request,
+                     std::optional<CallLimits::Ticket>& ticket) const {
     const auto authenticated = context.auth_context();
     const auto caller = guard_->Admit(
         authenticated == nullptr ? std::vector<std::string>() : PeerUris(*authenticated), rule_.method());
     if (!caller.ok()) return caller.status();
+    if (limits_ != nullptr && !guard_->IsService(*caller)) {
+      auto taken = limits_->Take(caller->text(), stream_);
+      if (!taken.ok()) return taken.status();
+      ticket.emplace(*std::move(taken));
+    }
     return guard_->Check(*caller, rule_, request);
   }
 
   MethodHandler* const handler_;
   const MethodRule rule_;
+  const bool stream_;
   const AccessGuard* const guard_;
+  CallLimits* const limits_;
 };
 
 RpcMethod::RpcType TypeOf(const google::protobuf::MethodDescriptor& method) {
@@ -69,7 +80,8 @@ GuardedService::~GuardedService() = default;
 
 absl::StatusOr<std::unique_ptr<GuardedService>> GuardedService::Make(grpc::Service* service,
                                                                      const std::string& name,
-                                                                     const AccessGuard* guard) {
+                                                                     const AccessGuard* guard,
+                                                                     CallLimits* limits) {
   const auto* descriptor = google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(name);
   if (descriptor == nullptr)
     return absl::NotFoundError("no service " + name + " is linked into this program");
@@ -82,9 +94,11 @@ absl::StatusOr<std::unique_ptr<GuardedService>> GuardedService::Make(grpc::Servi
     auto rule = MethodRule::Of(*descriptor->method(i));
     if (!rule.ok()) return rule.status();
     guarded->methods_.push_back(rule->method());
+    const auto type = TypeOf(*descriptor->method(i));
     guarded->AddMethod(
-        new RpcServiceMethod(guarded->methods_.back().c_str(), TypeOf(*descriptor->method(i)),
-                             new GuardingHandler(HandlerAccess::Of(*service, i), *std::move(rule), guard)));
+        new RpcServiceMethod(guarded->methods_.back().c_str(), type,
+                             new GuardingHandler(HandlerAccess::Of(*service, i), *std::move(rule),
+                                                 type == RpcMethod::SERVER_STREAMING, guard, limits)));
   }
   return guarded;
 }

@@ -13,19 +13,21 @@
 
 #include "absl/status/statusor.h"
 #include "services/identity/access_guard.h"
+#include "services/identity/call_limits.h"
 
 namespace retort::services {
 
-// What a server registers in place of a generated service. The request is read, then AccessGuard::Check
-// decides; a refusal goes to the caller with its details, and the handler never runs.
+// What a server registers in place of a generated service. The request is read, then CallLimits and
+// AccessGuard::Check decide; a refusal goes to the caller with its details, and the handler never runs.
 class GuardedService final : public grpc::Service {
  public:
   // `service` is the synchronous implementation of the proto service `name`, for example
-  // retort.jobs.v1.JobsService. Neither it nor the guard is owned; both outlive this. FailedPrecondition when
-  // a method has no complete rule (MethodRule::Of) or is implemented by callbacks, which this cannot stand in
-  // front of; NotFound when no such service is linked.
+  // retort.jobs.v1.JobsService. Neither it nor the guard nor the limits are owned; all outlive this. Null
+  // limits let everybody call as often as they like. FailedPrecondition when a method has no complete rule
+  // (MethodRule::Of) or is implemented by callbacks, which this cannot stand in front of; NotFound when no
+  // such service is linked.
   static absl::StatusOr<std::unique_ptr<GuardedService>> Make(grpc::Service* service, const std::string& name,
-                                                              const AccessGuard* guard);
+                                                              const AccessGuard* guard, CallLimits* limits);
   ~GuardedService() override;
 
   // "/package.Service/Method" of each method.

@@ -4,10 +4,12 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <thread>
 #include <tuple>
 #include <unordered_set>
+#include <utility>
 
 #include "ledger/hex.h"
 #include "ledger/uuid.h"
@@ -64,6 +66,7 @@ class Extraction {
   struct Todo {
     int32_t index = 0;
     int32_t attempt = 1;
+    std::optional<Clock::time_point> failing_since;
   };
   using DutyKey = std::tuple<std::string, std::string, std::string, std::string, std::string>;
 
@@ -210,11 +213,38 @@ class Extraction {
       }
       ++errors;
       const bool hopeless = services::ReasonOf(failure) == TEACHER_REJECTED;
+      const bool away = kind == ExtractFailure::kPassing && EndpointIsAway(todo);
+      if (errors >= job_.place().patience.sample_tries && away) return TryLater(todo, failure);
       if (hopeless || errors >= job_.place().patience.sample_tries) return GiveUp(todo, failure);
       if (job_.stop().SleepUnless(StopSignal::Kind::kCancel, job_.place().patience.pauses.Before(errors))) {
         return absl::CancelledError("stopped");
       }
     }
+  }
+
+  // Whether what fails is the endpoint and not this prompt: nobody has had an answer since it began to fail,
+  // and that is not longer ago than a job waits.
+  bool EndpointIsAway(Todo& todo) {
+    std::lock_guard lock(mutex_);
+    const auto now = Clock::now();
+    if (!todo.failing_since.has_value()) todo.failing_since = now;
+    if (!unanswered_since_.has_value()) unanswered_since_ = now;
+    return last_answer_ < *todo.failing_since && now - *unanswered_since_ < job_.place().patience.outage;
+  }
+
+  // Puts the prompt behind the others, so that it cannot stand in their way, and rests.
+  absl::Status TryLater(Todo todo, const absl::Status& failure) {
+    job_.Waiting("teacher", failure);
+    int rests = 0;
+    {
+      std::lock_guard lock(mutex_);
+      rests = ++rests_;
+      ++todo.attempt;
+      todo_.push_back(todo);
+    }
+    if (job_.stop().SleepUnless(StopSignal::Kind::kCancel, job_.place().patience.pauses.Before(rests)))
+      return absl::CancelledError("stopped");
+    return absl::OkStatus();
   }
 
   absl::Status WaitForTeacher(const absl::Status& failure) {
@@ -265,6 +295,7 @@ class Extraction {
         Record(*job_.place().peers, *job_.place().packs, job_.stop(), answer,
                FactsOf(record_.teacher(), record_.job().spec(), "scripted", job_.place().now()), options);
     if (!recorded.ok()) return recorded.status();
+    if (EndOutage()) job_.Waiting("teacher", absl::OkStatus());
     std::lock_guard lock(mutex_);
     dirty_ = true;
     consecutive_failures_ = 0;
@@ -274,6 +305,14 @@ class Extraction {
     if (recorded->effect == "review") progress_.set_samples_review(progress_.samples_review() + 1);
     if (recorded->effect == "deny") progress_.set_samples_denied(progress_.samples_denied() + 1);
     return absl::OkStatus();
+  }
+
+  // An answer came. True when some worker rested for the lack of one.
+  bool EndOutage() {
+    std::lock_guard lock(mutex_);
+    last_answer_ = Clock::now();
+    unanswered_since_.reset();
+    return std::exchange(rests_, 0) > 0;
   }
 
   // Duties and tokenizer of a sample are durable before the sample is, so that no crash can lose one. Both
@@ -349,6 +388,9 @@ class Extraction {
   bool dirty_ = false;
   size_t running_ = 0;
   int consecutive_failures_ = 0;
+  Clock::time_point last_answer_;                      // the beginning of the clock: none yet
+  std::optional<Clock::time_point> unanswered_since_;  // the first failure after the last answer
+  int rests_ = 0;                                      // that workers took since then
   absl::Status fatal_, last_failure_;
 
   std::mutex duties_mutex_;  // guards the two below

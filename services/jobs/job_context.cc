@@ -1,5 +1,6 @@
 #include "services/jobs/job_context.h"
 
+#include "services/edge/status.h"
 #include "services/jobs/job_view.h"
 
 namespace retort::jobs {
@@ -24,15 +25,22 @@ absl::StatusOr<v1::JobRecord> JobContext::Change(std::string_view event,
 }
 
 void JobContext::Waiting(std::string_view peer, const absl::Status& status) {
+  const ErrorReason said = services::ReasonOf(status);
+  const bool endpoint =
+      said == TEACHER_RATE_LIMITED || said == TEACHER_TIMEOUT || said == TEACHER_UNAVAILABLE;
   std::string message;
-  if (!status.ok())
-    message = "waiting for the " + std::string(peer) + " service: " + std::string(status.message());
+  if (!status.ok()) {
+    message = "waiting for the " + std::string(peer) + (endpoint ? "'s endpoint: " : " service: ") +
+              std::string(status.message());
+  }
   std::lock_guard lock(waiting_mutex_);
   if (message == waiting_for_) return;
   waiting_for_ = message;
   // A message that cannot be stored now is no reason to stop waiting.
   Change(message.empty() ? "going on" : message, [&](v1::JobRecord& record) {
-    record.mutable_job()->set_state_reason(message.empty() ? "" : "PEER_UNAVAILABLE");
+    record.mutable_job()->set_state_reason(message.empty() ? ""
+                                           : endpoint      ? ErrorReason_Name(said)
+                                                           : "PEER_UNAVAILABLE");
     record.mutable_job()->set_state_message(message);
     record.mutable_job()->set_blocking_resource(message.empty() ? "" : ResourceOf(peer));
   }).IgnoreError();

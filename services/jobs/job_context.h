@@ -24,7 +24,9 @@ namespace retort::jobs {
 // How often things are tried before a job is given up.
 struct Patience {
   Pauses pauses;
-  int sample_tries = 3;          // calls for one prompt whose answers are errors
+  int sample_tries = 3;  // calls for one prompt whose answers are errors
+  // How long a job waits for an endpoint that answers nobody: that times out, fails or sends everybody away.
+  std::chrono::milliseconds outage{0};
   int failed_samples_max = 8;    // prompts given up one after another, without an answer in between
   int failed_launches_max = 10;  // ends of a trainer without a new checkpoint in between
 };

@@ -16,6 +16,7 @@
 #include "rocksdb/db.h"
 #include "rocksdb/write_batch.h"
 #include "services/edge/status.h"
+#include "services/storage/format.h"
 
 namespace retort::jobs {
 namespace {
@@ -24,6 +25,8 @@ using services::WithReason;
 
 constexpr uintmax_t kRoomBytes = uintmax_t{16} << 20;  // with less, going on may fail at once again
 constexpr std::chrono::seconds kRepeatedLineEvery(10);
+// 1: the first that says so; rows are those of before.
+constexpr int kFormat = 1;
 constexpr int kLookedAtMax = 10'000;  // jobs that one page of a listing may pass over
 constexpr int kCheckEvery = 64;
 constexpr size_t kProtectionBytes = 8;  // RocksDB checks each key and value of a batch up to the log
@@ -309,6 +312,15 @@ absl::StatusOr<std::unique_ptr<JobStore>> JobStore::Open(const std::filesystem::
   impl->db.reset(db);
   impl->folder = folder;
   impl->now = std::move(now);
+  const auto stored = impl->Get(services::kFormatRow);
+  if (!stored.ok()) return stored.status();
+  const auto format = services::FormatOf(*stored, kFormat, "jobs database in " + folder.string());
+  if (!format.ok()) return format.status();
+  if (*format < kFormat) {
+    rocksdb::WriteBatch batch;
+    batch.Put(services::kFormatRow, std::to_string(kFormat));
+    if (auto written = impl->Write(batch); !written.ok()) return written;
+  }
   auto key = impl->Get("meta/token_key");
   if (!key.ok()) return key.status();
   if (!key->has_value()) {

@@ -74,8 +74,9 @@ class JobStore {
  public:
   using Clock = std::function<std::chrono::system_clock::time_point()>;
 
-  // Opens or creates the database. FailedPrecondition when another process holds it; DataLoss when it is
-  // corrupt; Unavailable when the folder cannot be written. Messages name the folder.
+  // Opens or creates the database. FailedPrecondition when another process holds it, or a newer
+  // program wrote it; DataLoss when it is corrupt; Unavailable when the folder cannot be written. Messages
+  // name the folder.
   static absl::StatusOr<std::unique_ptr<JobStore>> Open(const std::filesystem::path& folder, Clock now);
   ~JobStore();
 

@@ -22,7 +22,7 @@ absl::Status Stopped() {
   return WithReason(absl::CancelledError("somebody cancelled the operation"), CANCELLED);
 }
 
-absl::StatusOr<ledger::Log*> LogNamed(ProjectLogs& logs, const std::string& name) {
+absl::StatusOr<std::shared_ptr<ledger::Log>> LogNamed(ProjectLogs& logs, const std::string& name) {
   auto ids = ParseResourceName("name", name, "projects/*/ledgers/main");
   if (!ids.ok()) return ids.status();
   return logs.Get(ids->front(), /*create=*/false);

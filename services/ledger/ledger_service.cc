@@ -53,12 +53,12 @@ uint64_t Number(const std::string& digits) {
 }
 
 struct NamedEntry {
-  Log* log = nullptr;
+  std::shared_ptr<Log> log;
   uint64_t index = 0;
 };
 
-absl::StatusOr<Log*> LogOf(ProjectLogs& logs, std::string_view field, const std::string& name,
-                           std::string_view pattern, bool create = false) {
+absl::StatusOr<std::shared_ptr<Log>> LogOf(ProjectLogs& logs, std::string_view field, const std::string& name,
+                                           std::string_view pattern, bool create = false) {
   auto ids = ParseResourceName(field, name, pattern);
   if (!ids.ok()) return ids.status();
   return logs.Get(ids->front(), create);

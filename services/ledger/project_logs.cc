@@ -14,6 +14,11 @@
 #include "services/edge/status.h"
 
 namespace retort::services {
+namespace {
+
+constexpr std::chrono::seconds kMendEvery(1);
+
+}  // namespace
 
 ProjectLogs::ProjectLogs(ProjectLogsOptions options) : options_(std::move(options)) {}
 
@@ -34,9 +39,14 @@ absl::Status ProjectLogs::OpenAll() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<ledger::Log*> ProjectLogs::Get(const std::string& project_id, bool create) {
+absl::StatusOr<std::shared_ptr<ledger::Log>> ProjectLogs::Get(const std::string& project_id, bool create) {
   const std::lock_guard lock(mutex_);
-  if (const auto found = logs_.find(project_id); found != logs_.end()) return found->second.log.get();
+  if (const auto found = logs_.find(project_id); found != logs_.end()) {
+    OpenLog& open = found->second;
+    Mend(project_id, open);
+    if (open.log == nullptr) return open.closed;
+    return open.log;
+  }
   std::error_code error;
   if (!create && !std::filesystem::exists(options_.data_dir + "/" + project_id, error)) {
     return WithReason(
@@ -48,13 +58,32 @@ absl::StatusOr<ledger::Log*> ProjectLogs::Get(const std::string& project_id, boo
         absl::ResourceExhaustedError("this service holds " + std::to_string(kProjectsMax) + " logs already"),
         LIMIT_EXCEEDED);
   }
-  return Open(project_id);
+  auto opened = Open(project_id);
+  if (!opened.ok()) return opened.status();
+  return logs_.emplace(project_id, *std::move(opened)).first->second.log;
+}
+
+void ProjectLogs::Mend(const std::string& project_id, OpenLog& open) const {
+  if (open.log != nullptr && !open.log->read_only()) return;
+  if (open.log != nullptr && open.log.use_count() > 1) return;  // a call uses it, and the disk has one owner
+  const auto now = std::chrono::steady_clock::now();
+  if (now - open.tried < kMendEvery || !CheckDiskRoom(options_.data_dir).ok()) return;
+  open.tried = now;
+  open.log.reset();
+  auto opened = Open(project_id);
+  if (!opened.ok()) {
+    open.closed = opened.status();
+    return;
+  }
+  open.key = std::move(opened->key);
+  open.log = std::move(opened->log);
 }
 
 int64_t ProjectLogs::NewestEntryTimeUs() {
   const std::lock_guard lock(mutex_);
   int64_t newest = 0;
   for (const auto& [project, open] : logs_) {
+    if (open.log == nullptr) continue;
     const uint64_t size = open.log->CheckpointNote().checkpoint.size;
     const auto entry = size == 0 ? absl::NotFoundError("") : open.log->ReadEntry(size - 1);
     if (entry.ok()) newest = std::max(newest, entry->entry.time_us);
@@ -65,10 +94,12 @@ int64_t ProjectLogs::NewestEntryTimeUs() {
 absl::Status ProjectLogs::CheckAppendable() {
   {
     const std::lock_guard lock(mutex_);
-    for (const auto& [project, open] : logs_) {
-      if (!open.log->read_only()) continue;
+    for (auto& [project, open] : logs_) {
+      Mend(project, open);
+      if (open.log != nullptr && !open.log->read_only()) continue;
       return absl::UnavailableError("the log of project " + project +
-                                    " takes no entries after a failed write, until it is opened again");
+                                    " takes no entries after a failed write, until it is opened again" +
+                                    (open.log == nullptr ? ": " + std::string(open.closed.message()) : ""));
     }
   }
   return CheckDiskRoom(options_.data_dir);
@@ -78,6 +109,7 @@ ProjectLogs::Entries ProjectLogs::CountEntries() {
   const std::lock_guard lock(mutex_);
   Entries entries;
   for (const auto& [project, open] : logs_) {
+    if (open.log == nullptr) continue;
     const uint64_t size = open.log->CheckpointNote().checkpoint.size;
     entries.all += size;
     entries.appended += size - open.entries_before;
@@ -85,11 +117,12 @@ ProjectLogs::Entries ProjectLogs::CountEntries() {
   return entries;
 }
 
-absl::StatusOr<ledger::Log*> ProjectLogs::Open(const std::string& project_id) {
+absl::StatusOr<ProjectLogs::OpenLog> ProjectLogs::Open(const std::string& project_id) const {
   const std::string origin = options_.deployment + "/" + project_id;
   auto key = options_.log_key->WithName(origin);
   if (!key.ok()) return key.status();
-  OpenLog opened{std::make_unique<ledger::SigningKey>(*std::move(key)), nullptr};
+  OpenLog opened;
+  opened.key = std::make_unique<ledger::SigningKey>(*std::move(key));
   ledger::LogOptions log;
   log.path = options_.data_dir + "/" + project_id;
   log.origin = origin;
@@ -104,7 +137,7 @@ absl::StatusOr<ledger::Log*> ProjectLogs::Open(const std::string& project_id) {
   if (!made.ok()) return made.status();
   opened.log = *std::move(made);
   if (existed) opened.entries_before = opened.log->CheckpointNote().checkpoint.size;
-  return logs_.emplace(project_id, std::move(opened)).first->second.log.get();
+  return opened;
 }
 
 absl::StatusOr<std::array<uint8_t, 32>> LoadVaultKey(const std::string& path) {

@@ -3,6 +3,7 @@
 #define SERVICES_LEDGER_PROJECT_LOGS_H_
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -26,7 +27,11 @@ struct ProjectLogsOptions {
   std::function<int64_t()> now_us;  // microseconds since 1970
 };
 
-// Thread-safe. Logs live as long as this object.
+// A log that stopped after a failed write is opened again, which finds out what is on the disk, as soon as
+// there is room and nobody uses it: whoever asks next does that. Calls that are under way keep the one they
+// have.
+//
+// Thread-safe.
 class ProjectLogs {
  public:
   explicit ProjectLogs(ProjectLogsOptions options);
@@ -37,13 +42,14 @@ class ProjectLogs {
 
   // The log of a project; made when `create`. NotFound when there is none and `create` is false,
   // ResourceExhausted when the service has kProjectsMax logs, otherwise the errors of ledger::Log::Open.
-  absl::StatusOr<ledger::Log*> Get(const std::string& project_id, bool create);
+  // Hold it for one call, not longer.
+  absl::StatusOr<std::shared_ptr<ledger::Log>> Get(const std::string& project_id, bool create);
 
   // When the newest entry of all open logs was accepted, in microseconds since 1970; 0 without any.
   int64_t NewestEntryTimeUs();
 
   // Unavailable when an append would be refused now, naming the log or the disk: a log that stopped after a
-  // failed write, a file system without room or mounted read-only.
+  // failed write and could not be opened again yet, a file system without room or mounted read-only.
   absl::Status CheckAppendable();
 
   // Entries of all open logs, and how many of them came since each was opened.
@@ -57,10 +63,13 @@ class ProjectLogs {
  private:
   struct OpenLog {
     std::unique_ptr<ledger::SigningKey> key;
-    std::unique_ptr<ledger::Log> log;
-    uint64_t entries_before = 0;  // that it had when it was opened
+    std::shared_ptr<ledger::Log> log;  // null while it cannot be opened again; shared with calls under way
+    absl::Status closed;               // why it is null
+    uint64_t entries_before = 0;       // that it had when this process first opened it
+    std::chrono::steady_clock::time_point tried;
   };
-  absl::StatusOr<ledger::Log*> Open(const std::string& project_id);
+  absl::StatusOr<OpenLog> Open(const std::string& project_id) const;
+  void Mend(const std::string& project_id, OpenLog& open) const;
 
   const ProjectLogsOptions options_;
   std::mutex mutex_;

@@ -38,6 +38,9 @@ namespace {
 
 using server::v1::ServerConfig;
 
+// What an endpoint may need to come back from a restart, a deployment or an hour's quota.
+constexpr std::chrono::hours kOutage(1);
+
 absl::Status Led(const char* role, const absl::Status& status) {
   return absl::Status(status.code(), std::string(role) + ": " + std::string(status.message()));
 }
@@ -201,6 +204,8 @@ absl::Status HostedRoles::Impl::OpenJobs(const ServerConfig& config, const std::
   if (!to_policy.ok()) return to_policy.status();
 
   jobs::JobsServiceOptions options;
+  options.patience.outage =
+      config.has_teacher_outage_seconds() ? std::chrono::seconds(config.teacher_outage_seconds()) : kOutage;
   jobs_dir = config.data_dir() + "/jobs";
   options.data_dir = jobs_dir;
   if (metrics != nullptr) {

@@ -137,6 +137,7 @@ absl::Status Serve(const Flags& flags, const ServerConfig& config, const std::se
        .tls = {certificate, config.tls().private_key(), config.tls().authorities()},
        .reflection = config.reflection(),
        .access = (*hosted)->access(),
+       .limits = retort::services::CallLimitsOf(config.call_limits()),
        .telemetry = retort::services::MakeCallTelemetry(
            {.metrics = (*observation)->metrics(),
             .methods = retort::services::MethodsOf(retort::services::HostedRoles::ServiceNames(roles))})},

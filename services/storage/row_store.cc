@@ -6,6 +6,7 @@
 #include "ledger/storage_log.h"
 #include "rocksdb/db.h"
 #include "rocksdb/write_batch.h"
+#include "services/storage/format.h"
 
 namespace retort::services {
 namespace {
@@ -13,6 +14,8 @@ namespace {
 constexpr uintmax_t kRoomBytes = uintmax_t{16} << 20;  // with less, going on may fail at once again
 constexpr size_t kProtectionBytes = 8;  // RocksDB checks each key and value of a batch up to the log
 constexpr char kTokenKey[] = "meta/token_key";
+// 1: the first that says so; rows are those of before.
+constexpr int kFormat = 1;
 
 // The one translation of RocksDB's statuses here.
 absl::Status FromRocks(const rocksdb::Status& status, const std::string& what) {
@@ -56,6 +59,15 @@ absl::StatusOr<std::unique_ptr<RowStore>> RowStore::Open(const std::filesystem::
   impl->folder = folder;
   impl->what = std::move(what);
   std::unique_ptr<RowStore> store(new RowStore(std::move(impl)));
+  const auto stored = store->Get(kFormatRow);
+  if (!stored.ok()) return stored.status();
+  const auto format = FormatOf(*stored, kFormat, store->impl_->what + " in " + folder.string());
+  if (!format.ok()) return format.status();
+  if (*format < kFormat) {
+    Batch batch;
+    batch.Put(kFormatRow, std::to_string(kFormat));
+    if (auto written = store->Write(batch); !written.ok()) return written;
+  }
   auto key = store->Get(kTokenKey);
   if (!key.ok()) return key.status();
   if (!key->has_value()) {

@@ -28,7 +28,8 @@ namespace retort::services {
 class RowStore {
  public:
   // Opens or makes the database. `what` leads every message. FailedPrecondition when another process holds
-  // it; DataLoss when it is corrupt; Unavailable when the folder cannot be written.
+  // it, or a newer program wrote it; DataLoss when it is corrupt; Unavailable when the folder cannot be
+  // written.
   static absl::StatusOr<std::unique_ptr<RowStore>> Open(const std::filesystem::path& folder,
                                                         std::string what);
   ~RowStore();

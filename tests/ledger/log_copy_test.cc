@@ -206,6 +206,16 @@ TEST_F(LogCopyTest, CheckpointOfAnotherTreeIsDataLoss) {
   EXPECT_EQ(CopyLog(Path(), Copy(), Key()).status().code(), absl::StatusCode::kDataLoss);
 }
 
+TEST_F(LogCopyTest, AnOlderFormatIsCopiedAsItIs) {
+  {
+    const std::unique_ptr<Log> log = OpenLog(Path());
+    Fill(*log, 0, 3);
+  }
+  Overwrite(Family::kIndex, internal::MetaKey("format"), "retort-log-1");
+  const auto copied = CopyLog(Path(), Copy(), Key());
+  EXPECT_TRUE(copied.ok()) << copied.status();
+}
+
 TEST_F(LogCopyTest, UnknownFormatIsRefused) {
   { const std::unique_ptr<Log> log = OpenLog(Path()); }
   Overwrite(Family::kIndex, internal::MetaKey("format"), "retort-log-99");

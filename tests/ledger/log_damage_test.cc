@@ -79,6 +79,37 @@ class LogDamageTest : public testing::Test {
   _exit(6);
 }
 
+// A log from before reviews and the record of access: the next program takes it over, and then the one before
+// refuses it, as this one refuses the next's.
+TEST_F(LogDamageTest, AnOlderFormatIsTakenOverAndANewerOneRefused) {
+  Fill(3);
+  const auto size = [](const Log& log) { return log.CheckpointNote().checkpoint.size; };
+  const uint64_t before = size(*MustOpen());
+  const std::string key = internal::MetaKey("format");
+  Overwrite(Family::kIndex, key, [](std::string& format) { format = "retort-log-1"; });
+  {
+    const std::unique_ptr<Log> log = MustOpen();
+    ASSERT_NE(log, nullptr);
+    EXPECT_EQ(size(*log), before);
+    ASSERT_TRUE(log->Append(MakeDecision(keys_, kSubject, "deny", 3)).ok());
+    EXPECT_EQ(size(*log), before + 1);
+  }
+  Overwrite(Family::kIndex, key, [](std::string& format) {
+    EXPECT_EQ(format, "retort-log-2");
+    format = "retort-log-3";
+  });
+  const absl::Status refused = OpenStatus(MakeOptions(keys_, Path()));
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(refused.message().find("saw storage format 'retort-log-3', wanted retort-log-2 or older"),
+            std::string::npos)
+      << refused;
+  Overwrite(Family::kIndex, key, [](std::string& format) {
+    EXPECT_EQ(format, "retort-log-3") << "a refusal changes nothing";
+    format = "retort-log-2";
+  });
+  EXPECT_NE(MustOpen(), nullptr);
+}
+
 TEST_F(LogDamageTest, KilledAtAnyMomentKeepsWhatItAcknowledged) {
 #if defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "ThreadSanitizer does not follow a process that forks while threads run; log_test has the "

@@ -26,7 +26,9 @@ constexpr char kFiles[] =
     "files: {certificate: /t/c, private_key: /t/k, authorities: /t/a, signing_key: /k/trainer.key}";
 
 // Tests of this file run at the same time, each in a process of its own.
-std::string ConfigPath() { return testing::TempDir() + "/launcher_" + std::to_string(getpid()) + ".yaml"; }
+std::string ConfigPath() {
+  return testing::TempDir() + "/launcher_" + std::to_string(getpid()) + ".yaml";
+}
 
 absl::Status LoadLauncher(const std::string& launcher, const std::set<std::string>& roles = {"jobs"}) {
   const std::string path = ConfigPath();

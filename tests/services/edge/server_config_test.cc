@@ -53,6 +53,36 @@ TEST(ServerConfigTest, EveryProcessNamesItsAccessFileAndTheLedger) {
   }
 }
 
+TEST(ServerConfigTest, CallLimitsHaveDefaultsAndBounds) {
+  const CallLimitsOptions defaults = CallLimitsOf({});
+  EXPECT_EQ(defaults.calls_per_second, 200);
+  EXPECT_EQ(defaults.burst, 400);
+  server::v1::CallLimits given;
+  given.set_calls_per_second(7);
+  given.set_streams(9);
+  EXPECT_EQ(CallLimitsOf(given).burst, 14);
+  EXPECT_EQ(CallLimitsOf(given).streams, 9);
+  EXPECT_EQ(CallLimitsOf(given).calls, defaults.calls);
+
+  EXPECT_EQ(Load(std::string(kPolicyOnly) + "call_limits: {calls: 100, streams: 300}\n", {"policy"}),
+            absl::OkStatus());
+  for (const auto& [limits, field] :
+       {std::pair<std::string, std::string>{"{calls_per_second: -1}", "call_limits.calls_per_second"},
+        {"{burst: 1000001}", "call_limits.burst"},
+        {"{streams_of_identity: 449}", "call_limits.streams_of_identity"},
+        {"{calls: 300}", "call_limits: saw '556'"}}) {
+    const absl::Status status = Load(std::string(kPolicyOnly) + "call_limits: " + limits + "\n", {"policy"});
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << limits;
+    EXPECT_NE(status.message().find(field), std::string::npos) << status;
+  }
+}
+
+TEST(ServerConfigTest, PatienceWithTeachersIsOfTheJobsRole) {
+  const absl::Status status = Load(std::string(kPolicyOnly) + "teacher_outage_seconds: 5\n", {"policy"});
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(status.message().find("teacher_outage_seconds"), std::string::npos) << status;
+}
+
 TEST(ServerConfigTest, AnAddressHoldsNoSecret) {
   const std::string base = R"(deployment: retort.example
 listen: 127.0.0.1:7443

@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <thread>
 
 #include "retort/policy/v1/policy.grpc.pb.h"
 #include "services/edge/dev_identity.h"
+#include "services/edge/status.h"
 #include "tests/services/identity/test_access.h"
 
 namespace retort::services {
@@ -66,6 +68,24 @@ class ServerTest : public testing::Test {
 TEST_F(ServerTest, ServesAClientOfItsAuthority) {
   const auto server = Serve();
   EXPECT_TRUE(Call(*server, Paths("client")).ok());
+}
+
+TEST_F(ServerTest, WhoWantsTooMuchIsToldWhenToComeBack) {
+  const auto server = EdgeServer::Start({.listen = "127.0.0.1:0",
+                                         .tls = Paths("server"),
+                                         .access = access_->guard(),
+                                         .limits = {.calls_per_second = 1, .burst = 2}},
+                                        {{&service_, kService}});
+  ASSERT_TRUE(server.ok()) << server.status();
+  EXPECT_TRUE(Call(**server, Paths("second")).ok());
+  EXPECT_TRUE(Call(**server, Paths("second")).ok());
+  const absl::Status refused = FromGrpcStatus(Call(**server, Paths("second")));
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted) << refused;
+  EXPECT_EQ(ReasonOf(refused), LIMIT_EXCEEDED);
+  const auto back = RetryAfterOf(refused);
+  ASSERT_TRUE(back.has_value());
+  std::this_thread::sleep_for(*back);
+  EXPECT_TRUE(Call(**server, Paths("second")).ok()) << "who keeps to it is let in";
 }
 
 TEST_F(ServerTest, TurnsStrangersAway) {

@@ -34,6 +34,18 @@ TEST(StatusTest, ReasonSurvivesAHop) {
   EXPECT_EQ(ErrorInfos(ToGrpcStatus(received)), 1);
 }
 
+TEST(StatusTest, TimeToComeBackSurvivesAHop) {
+  const auto limited = WithReason(absl::ResourceExhaustedError("too many"), LIMIT_EXCEEDED);
+  EXPECT_EQ(RetryAfterOf(limited), std::nullopt);
+  const auto there = FromGrpcStatus(ToGrpcStatus(WithRetryAfter(limited, std::chrono::milliseconds(12'345))));
+  EXPECT_EQ(RetryAfterOf(there), std::chrono::milliseconds(12'345));
+  EXPECT_EQ(ReasonOf(there), LIMIT_EXCEEDED);
+  EXPECT_EQ(RetryAfterOf(WithRetryAfter(limited, std::chrono::hours(25))), std::nullopt)
+      << "no peer means that";
+  EXPECT_EQ(RetryAfterOf(WithRetryAfter(limited, std::chrono::milliseconds(-1))), std::nullopt);
+  EXPECT_TRUE(WithRetryAfter(absl::OkStatus(), std::chrono::seconds(1)).ok());
+}
+
 TEST(StatusTest, EveryErrorHasOneErrorInfo) {
   for (int code = 1; code <= 16; ++code) {
     const auto status = ToGrpcStatus(absl::Status(static_cast<absl::StatusCode>(code), "x"));

@@ -64,7 +64,8 @@ class ListSink final : public AccessSink {
   std::vector<ledger::AccessStatement> entries_;
 };
 
-// For the identities of EnsureDevIdentity: each may do everything, as people and as services.
+// For the identities of EnsureDevIdentity. The first may do everything, as a person and as a service; the
+// second is a person who looks.
 inline constexpr char kDevAccess[] = R"(
 trust_domain: dev.retort.invalid
 grants:
@@ -73,6 +74,9 @@ grants:
     projects: ["*"]
   - identity: spiffe://dev.retort.invalid/client
     roles: [service_jobs, service_teacher, service_policy, service_ledger, service_trainer]
+    projects: ["*"]
+  - identity: spiffe://dev.retort.invalid/second
+    roles: [viewer]
     projects: ["*"]
   - identity: spiffe://dev.retort.invalid/server
     roles: [service_jobs, service_teacher, service_policy, service_ledger, service_trainer]

@@ -255,6 +255,67 @@ TEST_F(JobsServiceTest, DeadEndpointFailsTheJobResumably) {
   EXPECT_EQ(job.progress().samples_failed(), 0);
 }
 
+// An endpoint that answers nobody is waited for, and the job says so; nothing is given up meanwhile.
+TEST_F(JobsServiceTest, DeadEndpointIsWaitedFor) {
+  Kill();
+  failed_samples_max_ = 1;
+  outage_ = std::chrono::minutes(1);
+  Start();
+  std::atomic<bool> dead{true};
+  peers_.on_extract = [&](const teacher::v1::ExtractRequest&) {
+    return dead ? PeerError(StatusCode::UNAVAILABLE, TEACHER_UNAVAILABLE) : grpc::Status::OK;
+  };
+  ASSERT_TRUE(Create(ExampleRequest()).ok());
+  v1::Job job = Await(
+      [](const v1::Job& seen) { return HasEnded(seen) || seen.state_reason() == "TEACHER_UNAVAILABLE"; });
+  ASSERT_EQ(job.state(), v1::Job::STATE_EXTRACTING) << job.state_message();
+  EXPECT_EQ(job.state_reason(), "TEACHER_UNAVAILABLE");
+  EXPECT_EQ(job.blocking_resource(), "services/teacher");
+  EXPECT_NE(job.state_message().find("waiting for the teacher's endpoint"), std::string::npos)
+      << job.state_message();
+  dead = false;
+  job = Await();
+  ASSERT_EQ(job.state(), v1::Job::STATE_SUCCEEDED) << job.state_message();
+  EXPECT_EQ(job.state_reason(), "");
+  EXPECT_EQ(job.progress().samples_done(), 4);
+  EXPECT_EQ(job.progress().samples_failed(), 0);
+}
+
+// It is not for ever.
+TEST_F(JobsServiceTest, AnOutageThatDoesNotEndFailsTheJob) {
+  Kill();
+  failed_samples_max_ = 1;
+  outage_ = std::chrono::milliseconds(300);
+  Start();
+  peers_.on_extract = [&](const teacher::v1::ExtractRequest&) {
+    return PeerError(StatusCode::RESOURCE_EXHAUSTED, TEACHER_RATE_LIMITED);
+  };
+  const auto begin = std::chrono::steady_clock::now();
+  ASSERT_TRUE(Create(ExampleRequest()).ok());
+  const v1::Job job = Await();
+  EXPECT_EQ(job.state(), v1::Job::STATE_FAILED);
+  EXPECT_EQ(job.state_reason(), "TEACHER_RATE_LIMITED");
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, outage_);
+}
+
+// One prompt that an endpoint never answers does not look like an outage, and does not hold up the others.
+TEST_F(JobsServiceTest, APromptThatTimesOutIsGivenUpAlone) {
+  Kill();
+  outage_ = std::chrono::minutes(10);
+  Start();
+  peers_.on_extract = [](const teacher::v1::ExtractRequest& request) {
+    return request.key().index() == 0 ? PeerError(StatusCode::DEADLINE_EXCEEDED, TEACHER_TIMEOUT)
+                                      : grpc::Status::OK;
+  };
+  v1::CreateJobRequest request = ExampleRequest();
+  request.mutable_spec()->set_concurrency(1);
+  ASSERT_TRUE(Create(request).ok());
+  const v1::Job job = Await();
+  ASSERT_EQ(job.state(), v1::Job::STATE_SUCCEEDED) << job.state_message();
+  EXPECT_EQ(job.progress().samples_done(), 3);
+  EXPECT_EQ(job.progress().samples_failed(), 1);
+}
+
 TEST_F(JobsServiceTest, AbsentPeersAreWaitedFor) {
   std::atomic<int> refusals{0};
   peers_.SetHook([&](const std::string& method, Moment moment, grpc::ServerContext&) {

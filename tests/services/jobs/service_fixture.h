@@ -45,6 +45,7 @@ class JobsServiceFixture : public testing::Test {
     options.patience.pauses = {std::chrono::milliseconds(1), std::chrono::milliseconds(5)};
     options.patience.failed_launches_max = 3;
     options.patience.failed_samples_max = failed_samples_max_;
+    options.patience.outage = outage_;
     options.heartbeat = std::chrono::milliseconds(50);
     options.watchers_max = 2;
     options.caller = [this](const grpc::ServerContext&) { return caller_; };
@@ -121,6 +122,7 @@ class JobsServiceFixture : public testing::Test {
   ledger::SigningKey key_;
   std::string trainer_;
   int failed_samples_max_ = 8;
+  std::chrono::milliseconds outage_{0};
   std::string caller_ = "spiffe://example/ann";  // changed only while no call is under way
   std::unique_ptr<JobsService> service_;
   std::unique_ptr<grpc::Server> server_;

@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "rocksdb/db.h"
 #include "services/edge/status.h"
 #include "tests/services/jobs/example_job.h"
 
@@ -57,6 +58,33 @@ class JobStoreTest : public testing::Test {
   std::chrono::system_clock::time_point now_{std::chrono::seconds(1'700'000'000)};
   std::unique_ptr<JobStore> store_;
 };
+
+TEST_F(JobStoreTest, AnOlderFormatIsTakenOverAndANewerOneRefused) {
+  ASSERT_TRUE(Create("one").ok());
+  store_.reset();
+  const auto folder = folder_.path() / "db";
+  const auto put = [&](const char* format) {
+    rocksdb::DB* db = nullptr;
+    ASSERT_TRUE(rocksdb::DB::Open(rocksdb::Options(), folder.string(), &db).ok());
+    const std::unique_ptr<rocksdb::DB> owned(db);
+    ASSERT_TRUE(
+        (format == nullptr ? db->Delete({}, "meta/format") : db->Put({}, "meta/format", format)).ok());
+  };
+  put(nullptr);  // as programs wrote it that knew no formats
+  Reopen();
+  EXPECT_TRUE(store_->Read("projects/p/jobs/one").ok());
+  store_.reset();
+  put("2");
+  const auto refused = JobStore::Open(folder, std::chrono::system_clock::now);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(refused.status().message().find("saw storage format 2, wanted 1 or older"), std::string::npos)
+      << refused.status();
+  put("one");
+  EXPECT_EQ(JobStore::Open(folder, std::chrono::system_clock::now).status().code(),
+            absl::StatusCode::kDataLoss);
+  put("1");
+  Reopen();
+}
 
 TEST_F(JobStoreTest, KeepsJobsAcrossReopening) {
   ASSERT_TRUE(Create("one").ok());

@@ -66,6 +66,29 @@ TEST_F(RowStoreTest, SecondOwnerIsRefused) {
   EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition) << second.status();
 }
 
+TEST_F(RowStoreTest, AnOlderFormatIsTakenOverAndANewerOneRefused) {
+  {
+    auto rows = Open();
+    EXPECT_EQ(**rows->Get("meta/format"), "1");
+    RowStore::Batch before;  // as programs wrote it that knew no formats
+    before.Delete("meta/format");
+    before.Put("a/1", "one");
+    ASSERT_TRUE(rows->Write(before).ok());
+  }
+  {
+    auto rows = Open();
+    EXPECT_EQ(**rows->Get("a/1"), "one");
+    EXPECT_EQ(**rows->Get("meta/format"), "1");
+    RowStore::Batch newer;
+    newer.Put("meta/format", "2");
+    ASSERT_TRUE(rows->Write(newer).ok());
+  }
+  const auto refused = RowStore::Open(folder_, "test database");
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(refused.status().message().find("saw storage format 2, wanted 1 or older"), std::string::npos)
+      << refused.status();
+}
+
 TEST_F(RowStoreTest, NumbersSortAsBytes) {
   EXPECT_LT(SortableNumber(255), SortableNumber(256));
   EXPECT_LT(SortableNumber(0), SortableNumber(~uint64_t{0}));
