@@ -111,7 +111,7 @@ ProgramEnd Attend(const ProgramRun& run, pid_t child, Descriptor out) {
   for (bool ended = false; !ended;) {
     if (!end.stopped && run.should_stop && run.should_stop()) {
       end.stopped = true;
-      kill(child, SIGTERM);
+      kill(child, run.stop_signal);
       kill_at = Clock::now() + run.grace;
     }
     if (run.must_stop && run.must_stop()) {

@@ -9,6 +9,8 @@
 #ifndef SERVICES_JOBS_LAUNCHER_H_
 #define SERVICES_JOBS_LAUNCHER_H_
 
+#include <signal.h>
+
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -28,8 +30,9 @@ struct ProgramRun {
   std::vector<std::string> arguments;    // without the program itself
   std::vector<std::string> environment;  // NAME=value, added to what is inherited or in place of it
   std::string stderr_path;               // appended to
-  // Asked every 100 ms or after each line; when true the child gets SIGTERM, and SIGKILL after `grace`.
+  // Asked every 100 ms or after each line; when true the child gets stop_signal, and SIGKILL after `grace`.
   std::function<bool()> should_stop;
+  int stop_signal = SIGTERM;
   std::chrono::milliseconds grace = std::chrono::seconds(20);
   // Asked together with should_stop; when true the child gets SIGKILL at once. May be empty.
   std::function<bool()> must_stop;

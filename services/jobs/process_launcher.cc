@@ -13,7 +13,8 @@
 namespace retort::jobs {
 namespace {
 
-constexpr char kSigkillTimeout[] = "20";  // seconds, as ProgramRun::grace
+// Between mpirun's signals to the ranks that are left when one has failed, and once more after the last.
+constexpr std::chrono::seconds kMpirunPause(5);
 
 absl::Status CheckExecutable(const std::string& program) {
   if (access(program.c_str(), X_OK) == 0) return absl::OkStatus();
@@ -88,7 +89,7 @@ absl::StatusOr<LaunchEnd> MpirunLauncher::Run(const TrainerLaunch& launch) {
   ProgramRun child = ChildOf(launch);
   child.program = options_.mpirun;
   child.arguments = {"-n", std::to_string(launch.world), "--mca", "odls_base_sigkill_timeout",
-                     kSigkillTimeout};
+                     std::to_string(kMpirunPause.count())};
   if (!options_.hostfile.empty()) {
     child.arguments.insert(child.arguments.end(), {"--hostfile", options_.hostfile});
   }
@@ -99,7 +100,8 @@ absl::StatusOr<LaunchEnd> MpirunLauncher::Run(const TrainerLaunch& launch) {
   child.arguments.push_back(options_.program);
   child.arguments.insert(child.arguments.end(), launch.arguments.begin(), launch.arguments.end());
   child.arguments.push_back("--stop-with-parent");
-  child.grace += std::chrono::seconds(5);  // mpirun itself kills before that
+  child.stop_signal = SIGUSR1;
+  child.grace += 3 * kMpirunPause;  // rank 0 leaves with its own status, for which mpirun pauses twice
   auto end = RunProgram(child);
   if (!end.ok()) return end.status();
   return EndOf(*end);

@@ -37,9 +37,9 @@ struct MpirunOptions {
 // One child, mpirun, which sets each rank's place (student/parallel/rank_environment.h). Ranks other than 0
 // print nothing on standard output, so what mpirun prints is what rank 0 prints.
 //
-// mpirun passes SIGTERM on and is told to wait for as long as the trainer's own grace before it kills. When
-// this process is killed, mpirun is too; its ranks notice that their parent has gone, write a checkpoint and
-// leave
+// A stop is SIGUSR1, which mpirun passes on at once; SIGTERM it would keep back for a while and then follow
+// up with SIGKILL. A rank that fails makes mpirun end the others within 10 s. When this process is killed,
+// mpirun is too; its ranks notice that their parent has gone, write a checkpoint and leave
 // (--stop-with-parent), and the next launch waits for that: for the run folder's lock.
 class MpirunLauncher final : public TrainerLauncher {
  public:

@@ -150,7 +150,7 @@ absl::StatusOr<std::unique_ptr<student::World>> Join(const Flags& flags,
   options.job = flags.job;
   options.job_uid = flags.job_uid;
   options.join_patience = std::chrono::milliseconds(static_cast<int64_t>(flags.rank_patience_seconds * 1000));
-  auto digest = DigestOfThisProgram();
+  auto digest = DigestOfPrograms(device);
   if (!digest.ok()) return digest.status();
   options.binary_sha256 = *std::move(digest);
   std::unique_ptr<jobs::v1::JobsService::Stub> jobs;
@@ -270,8 +270,8 @@ int main(int argc, char** argv) {
   grace_seconds = flags.grace_seconds;
   struct sigaction action {};
   action.sa_handler = OnSignal;
-  sigaction(SIGTERM, &action, nullptr);
-  sigaction(SIGINT, &action, nullptr);
+  for (const int stop : {SIGTERM, SIGINT, SIGUSR1})
+    sigaction(stop, &action, nullptr);  // mpirun passes on the last
   action.sa_handler = OnGraceOver;
   sigaction(SIGALRM, &action, nullptr);
   signal(SIGPIPE,
@@ -285,7 +285,9 @@ int main(int argc, char** argv) {
   if (status.ok()) return kExitOk;
   if (absl::IsCancelled(status) && (stop_requested || environment.world > 1)) {
     std::cerr << "retort-train: " << status.message() << std::endl;
-    return kExitStopped;
+    // The first status that is not 0 makes mpirun end the ranks that are left, and rank 0 may still be
+    // writing.
+    return environment.mpirun && environment.rank > 0 ? kExitOk : kExitStopped;
   }
   if (environment.rank == 0) events.Error(status);
   std::cerr << "retort-train: " << status << std::endl;

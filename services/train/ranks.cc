@@ -4,6 +4,7 @@
 
 #include <array>
 #include <fstream>
+#include <vector>
 
 #include "ledger/digest.h"
 #include "ledger/hex.h"
@@ -65,15 +66,19 @@ absl::StatusOr<std::unique_ptr<student::World>> JoinOverNccl(const RankOptions& 
 
 }  // namespace
 
-absl::StatusOr<std::string> DigestOfThisProgram() {
-  std::ifstream program("/proc/self/exe", std::ios::binary);
+absl::StatusOr<std::string> DigestOfPrograms(const student::DeviceChoice& device) {
+  std::vector<std::string> paths = {"/proc/self/exe"};
+  if (device.device.starts_with("cuda")) paths.push_back(device.library);
   ledger::Sha256Hasher hasher;
   std::string piece(kReadBytes, '\0');
-  while (program) {
-    program.read(piece.data(), static_cast<std::streamsize>(piece.size()));
-    hasher.Update(std::string_view(piece).substr(0, static_cast<size_t>(program.gcount())));
+  for (const std::string& path : paths) {
+    std::ifstream program(path, std::ios::binary);
+    while (program) {
+      program.read(piece.data(), static_cast<std::streamsize>(piece.size()));
+      hasher.Update(std::string_view(piece).substr(0, static_cast<size_t>(program.gcount())));
+    }
+    if (!program.eof()) return absl::InternalError(path + " cannot be read");
   }
-  if (!program.eof()) return absl::InternalError("/proc/self/exe cannot be read");
   return ledger::HexEncode(hasher.Finish());
 }
 
@@ -91,7 +96,16 @@ absl::StatusOr<std::unique_ptr<student::World>> JoinRanks(const RankOptions& opt
   }
   if (place.alone()) return nullptr;
 
-  if (options.device.device.starts_with("cuda")) return JoinOverNccl(options, place, manifest, jobs);
+  const auto say = [&](const char* over) {
+    log("rank " + std::to_string(place.rank) + " of " + std::to_string(place.layout.world()) + ", " +
+        std::to_string(place.layout.data) + " data ranks and " + std::to_string(place.layout.experts) +
+        " expert ranks, over " + over);
+  };
+  if (options.device.device.starts_with("cuda")) {
+    auto world = JoinOverNccl(options, place, manifest, jobs);
+    if (world.ok()) say("NCCL");
+    return world;
+  }
   student::SharedMemoryOptions shared;
   shared.name =
       "/retort-" + ledger::HexEncode(ledger::Sha256(options.job_uid + "/" + manifest.run)).substr(0, 32);
@@ -109,9 +123,7 @@ absl::StatusOr<std::unique_ptr<student::World>> JoinRanks(const RankOptions& opt
   std::unique_ptr<student::World> world = student::SharedMemoryWorld::Join(shared, &problem, &retry);
   if (world == nullptr)
     return retry ? absl::UnavailableError(problem) : absl::FailedPreconditionError(problem);
-  log("rank " + std::to_string(place.rank) + " of " + std::to_string(place.layout.world()) + ", " +
-      std::to_string(place.layout.data) + " data ranks and " + std::to_string(place.layout.experts) +
-      " expert ranks, over shared memory");
+  say("shared memory");
   return world;
 }
 

@@ -22,7 +22,7 @@ struct RankOptions {
   student::ParallelLayout layout;  // --data-ranks, --expert-ranks
   student::RankEnvironment environment;
   std::string job, job_uid;
-  std::string binary_sha256;     // of this program, lower-case hex
+  std::string binary_sha256;     // DigestOfPrograms
   student::DeviceChoice device;  // "cpu": shared memory; "cuda:<n>": NCCL, which needs `jobs`
   std::chrono::milliseconds join_patience = std::chrono::seconds(120);
   // For a rank that lives but does not come: longer than the longest evaluation and the patience with the
@@ -30,8 +30,9 @@ struct RankOptions {
   std::chrono::milliseconds patience = std::chrono::minutes(30);
 };
 
-// Lower-case hex SHA-256 of the running program. Internal when it cannot be read.
-absl::StatusOr<std::string> DigestOfThisProgram();
+// Lower-case hex SHA-256 of what computes: the running program, and on a CUDA device the library with its
+// kernels (device.library) behind it. Internal when one of them cannot be read.
+absl::StatusOr<std::string> DigestOfPrograms(const student::DeviceChoice& device);
 
 // Meets the other ranks. Null when the layout and the environment say that there is one process. `jobs` is
 // where ranks meet (ExchangeRendezvous); null: processes of this machine that find each other by the run's

@@ -14,6 +14,18 @@
 
 namespace retort::student {
 
+// Numbers in [-scale, scale], the same for the same count, at most 2^18: to be repeated, since only their
+// being neither constant nor zero matters here (constant operands draw less power and run faster).
+inline std::vector<float> BenchPattern(std::int64_t count, float scale) {
+  std::vector<float> pattern(static_cast<std::size_t>(std::min(count, std::int64_t{1} << 18)));
+  std::uint32_t state = 12345;
+  for (float& value : pattern) {
+    state = state * 1664525u + 1013904223u;
+    value = scale * (static_cast<float>(state >> 8) / 8388608.0f - 1);
+  }
+  return pattern;
+}
+
 class BenchMemory {
  public:
   // backend must outlive it.
@@ -45,19 +57,13 @@ class BenchMemory {
     backend_.Upload(host.data(), static_cast<std::int64_t>(host.size_bytes()), memory);
     return memory;
   }
-  // Numbers in [-scale, scale], the same for the same count: a short pattern repeated, since only its being
-  // neither constant nor zero matters here (constant operands draw less power and run faster).
+  // BenchPattern, repeated.
   float* Floats(std::int64_t count, float scale = 1) {
     float* const memory = Zeros<float>(count);
-    constexpr std::int64_t kPattern = 1 << 18;
-    std::vector<float> pattern(static_cast<std::size_t>(std::min(count, kPattern)));
-    std::uint32_t state = 12345;
-    for (float& value : pattern) {
-      state = state * 1664525u + 1013904223u;
-      value = scale * (static_cast<float>(state >> 8) / 8388608.0f - 1);
-    }
-    for (std::int64_t at = 0; at < count; at += kPattern) {
-      backend_.Upload(pattern.data(), std::min(count - at, kPattern) * 4, memory + at);
+    const std::vector<float> pattern = BenchPattern(count, scale);
+    const auto length = static_cast<std::int64_t>(pattern.size());
+    for (std::int64_t at = 0; at < count; at += length) {
+      backend_.Upload(pattern.data(), std::min(count - at, length) * 4, memory + at);
     }
     return memory;
   }

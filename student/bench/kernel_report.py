@@ -3,7 +3,8 @@
 
     student/bench/kernel_report.py build/cuda [--arch sm_90] [--check]
 
-Prints one Markdown row for each kernel; instantiations of one template are one row with the largest figure of each column.
+Prints one Markdown row for each kernel; instantiations of one template are one row with the range of their registers and the
+largest figure of the other columns.
 --check prints only kernels that spill registers, and exits with 1 when there is one: a test of the CUDA build.
 """
 import argparse
@@ -21,7 +22,23 @@ SHARED = re.compile(r"(\d+) bytes smem")
 
 class Kernel:
     def __init__(self):
-        self.instances = self.registers = self.shared = self.stack = self.spills = 0
+        self.registers = self.shared = self.stack = self.spills = 0
+
+
+class Row:
+    def __init__(self):
+        self.registers = []  # of each instantiation
+        self.shared = self.stack = self.spills = 0
+
+    def add(self, kernel):
+        self.registers.append(kernel.registers)
+        for field in ("shared", "stack", "spills"):
+            setattr(self, field, max(getattr(self, field), getattr(kernel, field)))
+
+    def __str__(self):
+        low, high = min(self.registers), max(self.registers)
+        registers = str(low) if low == high else f"{low}–{high}"
+        return f"{len(self.registers)} | {registers} | {self.shared} | {self.stack} | {self.spills}"
 
 
 def read(build, arch):
@@ -63,19 +80,16 @@ def main():
     if not kernels:
         sys.exit(f"kernel_report: no report of a kernel for {options.arch} under {options.build}; wanted a CUDA build")
     names = plain_names([symbol for _, symbol in kernels])
-    rows = collections.defaultdict(Kernel)
+    rows = collections.defaultdict(Row)
     for (source, symbol), kernel in kernels.items():
-        row = rows[source, names[symbol]]
-        row.instances += 1
-        for field in ("registers", "shared", "stack", "spills"):
-            setattr(row, field, max(getattr(row, field), getattr(kernel, field)))
+        rows[source, names[symbol]].add(kernel)
     spilling = 0
     print("| file | kernel | instances | registers | static shared bytes | stack bytes | spilled bytes |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for (source, name), row in sorted(rows.items()):
         spilling += row.spills > 0
         if not options.check or row.spills > 0:
-            print(f"| {source} | {name} | {row.instances} | {row.registers} | {row.shared} | {row.stack} | {row.spills} |")
+            print(f"| {source} | {name} | {row} |")
     print(f"\n{len(rows)} kernels, {len(kernels)} instances on {options.arch}, {spilling} spill", file=sys.stderr)
     if options.check and spilling:
         sys.exit(1)

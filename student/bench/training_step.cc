@@ -1,32 +1,63 @@
 #include "student/bench/training_step.h"
 
 #include <algorithm>
-#include <cmath>
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
 #include <vector>
 
-#include "student/model/pass.h"
+#include "student/model/learner.h"
+#include "student/model/memory_plan.h"
 
 namespace retort::student {
 namespace {
 
-constexpr int kWarmUpSteps = 2;
-
-// Weights that a fresh model could have, from the short pattern of BenchMemory: norms 1, state 0, the rest
-// small.
-float* MakeWeights(Backend& backend, const ParameterLayout& layout, BenchMemory* memory) {
-  float* const weights = memory->Floats(layout.storage_size(), 0.03f);
-  for (const ParameterInfo& tensor : layout.tensors()) {
-    if (tensor.kind != ParameterKind::kNorm && tensor.kind != ParameterKind::kState) continue;
-    const std::vector<float> values(static_cast<std::size_t>(tensor.size),
-                                    tensor.kind == ParameterKind::kNorm ? 1.0f : 0.0f);
-    backend.Upload(values.data(), tensor.size * 4, weights + tensor.offset);
-  }
-  return weights;
-}
+constexpr int kWarmUpSteps = 3;  // in the third what repeats becomes a graph
+constexpr StepInputs kInputs = {.loss = {}, .learning_rate = 1e-4, .expert_bias_rate = 1e-3};
 
 [[noreturn]] void Fail(const std::string& sentence) {
   std::fprintf(stderr, "device_bench: %s\n", sentence.c_str());
   std::exit(1);
+}
+
+// Weights that a fresh model could have, quickly: norms 1, state 0, the rest a short pattern of small
+// numbers.
+void FillWeights(ParameterSet* weights) {
+  const std::vector<float> pattern = BenchPattern(weights->layout().storage_size(), 0.03f);
+  for (std::size_t i = 0; i < weights->layout().tensors().size(); ++i) {
+    const ParameterKind kind = weights->layout().tensors()[i].kind;
+    const std::span<float> values = weights->tensor(static_cast<int>(i));
+    if (kind == ParameterKind::kNorm || kind == ParameterKind::kState) {
+      std::fill(values.begin(), values.end(), kind == ParameterKind::kNorm ? 1.0f : 0.0f);
+      continue;
+    }
+    for (std::size_t at = 0; at < values.size(); at += pattern.size()) {
+      std::copy_n(pattern.begin(), std::min(pattern.size(), values.size() - at), values.begin() + at);
+    }
+  }
+}
+
+bool LoadStart(const std::shared_ptr<const ParameterLayout>& layout, Learner& learner) {
+  // Both moments are one set of zeros that is only read, and so takes no memory.
+  const std::unique_ptr<void, decltype(&std::free)> zeros(
+      std::calloc(static_cast<std::size_t>(layout->storage_size()), sizeof(float)), &std::free);
+  if (zeros == nullptr) Fail("too little memory on the host for the start of the training step");
+  const auto zero = [&] { return ParameterSet::View(layout, static_cast<float*>(zeros.get())); };
+  TrainingState start{ParameterSet(layout), zero(), zero(), 0};
+  FillWeights(&start.weights);
+  return learner.Load(&start);
+}
+
+// What the host has left, or the largest number where it does not say.
+std::int64_t HostBytesAvailable() {
+  std::ifstream meminfo("/proc/meminfo");
+  for (std::string name; meminfo >> name;) {
+    std::int64_t kib = 0;
+    if (name == "MemAvailable:" && meminfo >> kib) return kib << 10;
+    meminfo.ignore(256, '\n');
+  }
+  return INT64_MAX;
 }
 
 }  // namespace
@@ -35,82 +66,45 @@ StepTime MeasureTrainingStep(Backend& backend, const ModelConfig& config, const 
                              int steps) {
   StepTime result = {.tokens = shape.tokens};
   const auto layout = ParameterLayout::Create(config);
-  const std::int64_t size = layout->storage_size();
-  const bool copies = backend.activation() == Element::kBf16;
-  const PackedBatch host = MakeBatch(config, shape);
-  const int documents = static_cast<int>(host.document_starts.size()) - 1;
-  PassSizes sizes = {.limits = {.positions = shape.tokens,
-                                .rows = shape.tokens,
-                                .documents = documents,
-                                .teacher_k = shape.teacher_k,
-                                .slots = shape.tokens * config.experts_per_token},
-                     .key_rows = shape.tokens,
-                     .activation = backend.activation()};
-  const auto needed = [&] {
-    return size * (copies ? 18 : 16) + Pass::BytesNeeded(layout, sizes) +
-           backend.WorkspaceBytes(*layout, sizes.limits);
-  };
-  result.bytes = needed();
-  const std::int64_t free_bytes = backend.description().free_bytes;
-  if (free_bytes > 0 && result.bytes > free_bytes) {
-    sizes.recompute = result.recompute = true;
-    result.bytes = needed();
+  const PackedBatch batch = MakeBatch(config, shape);
+  PassSizes sizes;
+  sizes.limits = {.positions = shape.tokens,
+                  .rows = shape.tokens,
+                  .documents = static_cast<int>(batch.document_starts.size()) - 1,
+                  .teacher_k = shape.teacher_k};
+  MemoryPlan plan;
+  if (!ChoosePlan(layout, backend, sizes.limits, Recompute::kWhenNeeded, {}, &plan, &result.refusal)) {
+    result.refusal += "; take fewer tokens";
+    return result;
   }
-  if (free_bytes > 0 && result.bytes > free_bytes) {
-    result.refusal = "needs " + std::to_string(result.bytes) +
-                     " bytes of device memory with activations computed "
-                     "again, and " +
-                     std::to_string(free_bytes) + " are free; take fewer tokens";
+  result.bytes = plan.total();
+  sizes.recompute = result.recompute = plan.recompute;
+  const std::int64_t host = layout->storage_size() * 4 + (backend.host_memory() ? plan.total() : 0);
+  if (const std::int64_t available = HostBytesAvailable(); host > available) {
+    result.refusal = "needs " + std::to_string(host >> 20) + " MiB of the host's memory, and " +
+                     std::to_string(available >> 20) + " MiB are available";
     return result;
   }
 
-  BenchMemory memory(backend);
-  float* const weights = MakeWeights(backend, *layout, &memory);
-  float* const gradients = memory.Zeros<float>(size);
-  const OptimizerTensors tensors = {.layout = layout.get(),
-                                    .gradients = gradients,
-                                    .weights = weights,
-                                    .first_moment = memory.Zeros<float>(size),
-                                    .second_moment = memory.Zeros<float>(size),
-                                    .matrices = copies ? memory.Zeros<Bf16>(size) : nullptr};
-  if (copies) backend.Convert(weights, size, {tensors.matrices, Element::kBf16});
-  const PassFactors one_token = FactorsOf(config, {}, 1 / static_cast<double>(shape.tokens));
-  const PassFactors* const factors = memory.Copy(std::span(&one_token, 1));
-  auto* const sums = memory.Zeros<PassSums>(1);
-  double* const norm = memory.Zeros<double>(1);
-  Pass pass(layout, backend);
-  if (!pass.Reserve(sizes)) Fail(backend.failure());
-
-  const WeightView view = {layout.get(), weights, tensors.matrices, gradients};
-  std::vector<std::int64_t> loads(static_cast<std::size_t>(config.moe_layers() * config.experts));
-  std::vector<double> seconds;
+  Learner learner(layout, {}, backend, nullptr);
+  if (!learner.Reserve(sizes) || !LoadStart(layout, learner)) Fail(backend.failure());
+  struct Timed {
+    double seconds, optimizer;
+  };
+  std::vector<Timed> timed;
   for (int step = 0; step < kWarmUpSteps + steps; ++step) {
     const auto start = std::chrono::steady_clock::now();
-    backend.Zero(gradients, size * 4);
-    backend.Zero(sums, sizeof(PassSums));
-    const BatchTables& batch = pass.Upload(host);
-    pass.Forward(view, batch);
-    pass.Backward(view, batch, {}, factors, sums);
-    backend.GlobalNorm(tensors, norm);
-    PassSums host_sums;
-    double host_norm = 0;
-    backend.Download(sums, sizeof(host_sums), &host_sums);
-    backend.Download(norm, sizeof(host_norm), &host_norm);
-    if (!backend.Finish().empty()) Fail(backend.failure());
-    if (!std::isfinite(host_norm)) Fail("the norm of the gradients is not finite");
-    backend.StepAdamW({}, tensors, host_norm, 1e-4, step);
-    std::fill(loads.begin(), loads.end(), 0);
-    pass.AddLoads(loads);
-    backend.UpdateExpertBias(*layout, loads, 1e-3, weights);
-    if (!backend.Finish().empty()) Fail(backend.failure());
-    if (step >= kWarmUpSteps) {
-      seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    }
-    result.loss = host_sums.head.mixed_sum / static_cast<double>(shape.tokens);
+    const LearnedStep learned = learner.Step(std::span(&batch, 1), kInputs);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    if (!learned.ok) Fail(backend.failure().empty() ? "the loss is not finite" : backend.failure());
+    if (step >= kWarmUpSteps) timed.push_back({seconds.count(), learned.optimizer_seconds});
+    result.loss = learned.mixed_sum / learned.valid_tokens;
   }
-  std::nth_element(seconds.begin(), seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2),
-                   seconds.end());
-  result.seconds = seconds[seconds.size() / 2];
+  const auto middle = timed.begin() + static_cast<std::ptrdiff_t>(timed.size() / 2);
+  std::nth_element(timed.begin(), middle, timed.end(),
+                   [](const Timed& a, const Timed& b) { return a.seconds < b.seconds; });
+  result.seconds = middle->seconds;
+  result.optimizer_seconds = middle->optimizer;
   const double context = (std::min<double>(shape.document, static_cast<double>(shape.tokens)) + 1) / 2;
   result.flops = TrainingFlopsPerToken(config, context) * static_cast<double>(shape.tokens);
   return result;

@@ -40,7 +40,7 @@
 namespace retort::student {
 
 // Changes with every change of this file or of a type in it; libretort_cuda.so of another version is refused.
-inline constexpr int kBackendVersion = 3;
+inline constexpr int kBackendVersion = 4;
 
 enum class Element : std::uint8_t { kF32, kBf16 };
 inline constexpr std::int64_t BytesOf(Element element) {

@@ -36,9 +36,11 @@ void FeedForwardMemory::Plan(const ModelConfig& c, const PassSizes& sizes, Arena
 }
 
 FeedForwardBlock::FeedForwardBlock(const ParameterLayout& layout, int layer)
-    : config_(layout.config()), router_shape_{config_.experts,        config_.experts_per_token,
-                                              config_.expert_groups,  config_.expert_groups_per_token,
-                                              config_.routed_scaling, config_.normalise_expert_weights} {
+    : config_(layout.config()),
+      router_shape_{config_.experts,        config_.experts_per_token,
+                    config_.expert_groups,  config_.expert_groups_per_token,
+                    config_.routed_scaling, config_.normalise_expert_weights},
+      held_(layout.held_experts()) {
   const std::string name = "model.layers." + std::to_string(layer);
   post_norm_ = Require(layout, name + ".post_attention_layernorm.weight");
   if (layer < config_.dense_layers) {
@@ -54,12 +56,14 @@ FeedForwardBlock::FeedForwardBlock(const ParameterLayout& layout, int layer)
     return GatedWeights::Find(layout, name + ".mlp.experts." + std::to_string(e), config_.expert_width);
   };
   const auto offset = [&](int index) { return layout.tensors()[index].offset; };
-  first_expert_ = expert(0);
-  expert_stride_ = offset(expert(1).gate_up) - offset(first_expert_.gate_up);
-  for (int e = 0; e < experts_; ++e) {
+  first_expert_ = expert(held_.begin);
+  if (held_.end - held_.begin > 1)
+    expert_stride_ = offset(expert(held_.begin + 1).gate_up) - offset(first_expert_.gate_up);
+  for (int e = held_.begin; e < held_.end; ++e) {
     [[maybe_unused]] const GatedWeights weights = expert(e);
-    assert(offset(weights.gate_up) == offset(first_expert_.gate_up) + e * expert_stride_);
-    assert(offset(weights.down) == offset(first_expert_.down) + e * expert_stride_);
+    [[maybe_unused]] const std::int64_t distance = (e - held_.begin) * expert_stride_;
+    assert(offset(weights.gate_up) == offset(first_expert_.gate_up) + distance);
+    assert(offset(weights.down) == offset(first_expert_.down) + distance);
   }
 }
 
@@ -97,11 +101,13 @@ ExpertProduct FeedForwardBlock::OfExperts(const PassContext& pass, ExpertProduct
   const int width = config_.expert_width, hidden = config_.hidden;
   const bool weight = kind == ExpertProduct::Kind::kWeight;
   const bool travelled = pass.exchange != nullptr;  // rows then lie in the order of the experts already
-  const std::int64_t first = travelled ? pass.exchange->first_expert() * expert_stride_ : 0;
+  // Weights are here for exactly those experts whose rows are.
+  assert(held_.begin == (travelled ? pass.exchange->first_expert() : 0));
+  assert(held_.end - held_.begin == (travelled ? pass.exchange->own_experts() : experts_));
   return {kind,
           x,
           y,
-          (weight ? Values(pass.weights.Gradient(index)) : pass.weights.Matrix(index)).at(first),
+          weight ? Values(pass.weights.Gradient(index)) : pass.weights.Matrix(index),
           expert_stride_,
           down ? width : hidden,
           down ? hidden : 2 * width,

@@ -66,7 +66,8 @@ class FeedForwardBlock {
   int post_norm_;
   GatedWeights common_;  // the dense network, or the shared experts
   int router_ = -1, router_bias_ = -1;
-  GatedWeights first_expert_;
+  const ExpertShare held_;          // routed experts whose weights are here
+  GatedWeights first_expert_;       // of those
   std::int64_t expert_stride_ = 0;  // floats from one expert's weights to the next one's
   int experts_ = 0;                 // 0 in a dense layer
 

@@ -39,7 +39,12 @@ PassSizes Completed(PassSizes sizes, const ModelConfig& config, Element activati
 
 struct Learner::Impl {
   Impl(std::shared_ptr<const ParameterLayout> l, const AdamWOptions& o, Backend& b, World* w)
-      : layout(std::move(l)), options(o), backend(b), world(w), pass(layout, b) {
+      : layout(std::move(l)),
+        held(LayoutOfRank(layout, w == nullptr ? RankPlace{} : w->place())),
+        options(o),
+        backend(b),
+        world(w),
+        pass(held, b) {
     if (world == nullptr) return;
     sharded.emplace(layout, options, backend, *world);
     if (world->place().layout.experts > 1) {
@@ -63,14 +68,14 @@ struct Learner::Impl {
   }
 
   bool rank_zero() const { return world == nullptr || world->place().rank == 0; }
-  std::int64_t bytes() const { return layout->storage_size() * kFloatBytes; }
+  std::int64_t bytes() const { return held->storage_size() * kFloatBytes; }
   bool Well() const { return backend.failure().empty() && (world == nullptr || world->failure().empty()); }
 
   void RefreshMatrices() {
-    if (matrices != nullptr) backend.Convert(weights, layout->storage_size(), {matrices, Element::kBf16});
+    if (matrices != nullptr) backend.Convert(weights, held->storage_size(), {matrices, Element::kBf16});
   }
   OptimizerTensors Tensors() const {
-    return {layout.get(), gradients, weights, first_moment, second_moment, matrices};
+    return {held.get(), gradients, weights, first_moment, second_moment, matrices};
   }
 
   // A set with what lies at `memory`: a view of it, or a copy that *kept holds.
@@ -85,7 +90,8 @@ struct Learner::Impl {
   // Sums of numbers over ranks, in rank order.
   bool SumOverRanks(std::span<double> values) { return world == nullptr || world->all().SumHost(values); }
 
-  const std::shared_ptr<const ParameterLayout> layout;
+  const std::shared_ptr<const ParameterLayout> layout;  // of states
+  const std::shared_ptr<const ParameterLayout> held;    // of what is in the backend's memory
   const AdamWOptions options;
   Backend& backend;
   World* const world;
@@ -114,12 +120,13 @@ Learner::~Learner() = default;
 std::int64_t Learner::BytesNeeded(std::shared_ptr<const ParameterLayout> layout, const PassSizes& given,
                                   const Backend& backend, const RankPlace& place) {
   const PassSizes sizes = Completed(given, layout->config(), backend.activation(), place.layout);
-  const std::int64_t size = layout->storage_size();
+  const auto held = LayoutOfRank(layout, place);
+  const std::int64_t size = held->storage_size();
   std::int64_t bytes = 2 * size * kFloatBytes +
                        static_cast<std::int64_t>(sizeof(PassFactors) + sizeof(double) + sizeof(PassSums));
   bytes += place.alone() ? 2 * size * kFloatBytes : ShardedOptimizer::BytesNeeded(*layout, place);
   if (sizes.activation == Element::kBf16) bytes += size * BytesOf(Element::kBf16);
-  return bytes + backend.WorkspaceBytes(*layout, sizes.limits) + Pass::BytesNeeded(layout, sizes);
+  return bytes + backend.WorkspaceBytes(*held, sizes.limits) + Pass::BytesNeeded(held, sizes);
 }
 
 bool Learner::Reserve(PassSizes given) {
@@ -127,7 +134,7 @@ bool Learner::Reserve(PassSizes given) {
   assert(run.weights == nullptr);
   const PassSizes sizes = Completed(given, run.layout->config(), run.backend.activation(),
                                     run.world == nullptr ? ParallelLayout{} : run.world->place().layout);
-  const std::int64_t size = run.layout->storage_size();
+  const std::int64_t size = run.held->storage_size();
   if (!run.Make(size, &run.weights) || !run.Make(size, &run.gradients) || !run.Make(1, &run.factors) ||
       !run.Make(1, &run.norm) || !run.Make(1, &run.sums)) {
     return false;
@@ -144,16 +151,19 @@ bool Learner::Reserve(PassSizes given) {
 bool Learner::Load(const TrainingState* state) {
   Impl& run = *impl_;
   assert(run.rank_zero() == (state != nullptr));
-  if (state != nullptr) run.backend.Upload(state->weights.storage().data(), run.bytes(), run.weights);
   if (run.sharded) {
     std::array<std::int64_t, 1> steps = {state != nullptr ? state->steps_taken : 0};
     if (!run.world->all().SumHost(std::span<std::int64_t>(steps))) return false;
-    if (!run.sharded->Scatter(run.weights, state != nullptr ? &state->first_moment : nullptr,
-                              state != nullptr ? &state->second_moment : nullptr, steps[0])) {
+    if (!run.sharded->ScatterWeights(state != nullptr ? &state->weights : nullptr, run.weights,
+                                     run.gradients) ||
+        !run.sharded->ScatterMoments(state != nullptr ? &state->first_moment : nullptr,
+                                     state != nullptr ? &state->second_moment : nullptr, steps[0],
+                                     run.gradients)) {
       return false;
     }
     run.steps_taken = steps[0];
   } else {
+    run.backend.Upload(state->weights.storage().data(), run.bytes(), run.weights);
     run.backend.Upload(state->first_moment.storage().data(), run.bytes(), run.first_moment);
     run.backend.Upload(state->second_moment.storage().data(), run.bytes(), run.second_moment);
     run.steps_taken = state->steps_taken;
@@ -166,18 +176,22 @@ const TrainingState* Learner::Read() {
   Impl& run = *impl_;
   run.state.reset();
   if (run.sharded) {
-    if (run.rank_zero() && !run.kept_first) {
-      run.kept_first.emplace(run.layout);
-      run.kept_second.emplace(run.layout);
+    std::array<ParameterSet*, 3> whole = {};  // of rank 0
+    if (run.rank_zero()) {
+      int i = 0;
+      for (auto* kept : {&run.kept_weights, &run.kept_first, &run.kept_second}) {
+        if (!kept->has_value()) kept->emplace(run.layout);
+        whole[i++] = &**kept;
+      }
     }
-    ParameterSet* const first = run.rank_zero() ? &*run.kept_first : nullptr;
-    ParameterSet* const second = run.rank_zero() ? &*run.kept_second : nullptr;
-    if (!run.sharded->GatherMoments(first, second) || !run.sharded->GatherExperts(run.weights))
+    if (!run.sharded->GatherWeights(run.weights, whole[0], run.gradients) ||
+        !run.sharded->GatherMoments(whole[1], whole[2], run.gradients) || !run.rank_zero()) {
       return nullptr;
-    if (!run.rank_zero()) return nullptr;
-    run.state.emplace(TrainingState{
-        run.OnHost(run.weights, &run.kept_weights), ParameterSet::View(run.layout, first->storage().data()),
-        ParameterSet::View(run.layout, second->storage().data()), run.steps_taken});
+    }
+    const auto view = [&run](ParameterSet* set) {
+      return ParameterSet::View(run.layout, set->storage().data());
+    };
+    run.state.emplace(TrainingState{view(whole[0]), view(whole[1]), view(whole[2]), run.steps_taken});
   } else {
     run.state.emplace(TrainingState{run.OnHost(run.weights, &run.kept_weights),
                                     run.OnHost(run.first_moment, &run.kept_first),
@@ -206,7 +220,7 @@ LearnedStep Learner::Step(std::span<const PackedBatch> batches, const StepInputs
   backend.Upload(&factors, sizeof(factors), run.factors);
   backend.Zero(run.gradients, run.bytes());
   backend.Zero(run.sums, sizeof(PassSums));
-  const WeightView view = {run.layout.get(), run.weights, run.matrices, run.gradients};
+  const WeightView view = {run.held.get(), run.weights, run.matrices, run.gradients};
   for (std::size_t i = 0; i < batches.size(); ++i) {
     const BatchTables& tables = run.pass.Upload(batches[i]);
     backend.BeginSegments();
@@ -258,7 +272,7 @@ LearnedStep Learner::Step(std::span<const PackedBatch> batches, const StepInputs
   }
   if (!std::isfinite(norm)) return result;
   ++run.steps_taken;
-  backend.UpdateExpertBias(*run.layout, result.expert_counts, inputs.expert_bias_rate, run.weights);
+  backend.UpdateExpertBias(*run.held, result.expert_counts, inputs.expert_bias_rate, run.weights);
   result.ok = backend.Finish().empty() && run.Well();
   result.optimizer_seconds = watch.Lap();
   if (run.sharded) {

@@ -26,13 +26,14 @@ MemoryPlan PlanMemory(std::shared_ptr<const ParameterLayout> layout, const Backe
   const PassSizes sizes = {.limits = given, .recompute = recompute};
   PassLimits limits = given;
   limits.slots = limits.positions * layout->config().experts_per_token * place.layout.experts;
-  const std::int64_t floats = layout->storage_size();
+  const auto held = LayoutOfRank(layout, place);
+  const std::int64_t floats = held->storage_size();
   MemoryPlan plan;
   plan.recompute = recompute;
   plan.weights = floats * 4 + (backend.activation() == Element::kBf16 ? floats * 2 : 0);
   plan.gradients = floats * 4;
   plan.moments = place.alone() ? floats * 8 : ShardedOptimizer::BytesNeeded(*layout, place);
-  plan.operators = backend.WorkspaceBytes(*layout, limits);
+  plan.operators = backend.WorkspaceBytes(*held, limits);
   plan.activations = Learner::BytesNeeded(layout, sizes, backend, place) -
                      (plan.weights + plan.gradients + plan.moments + plan.operators);
   return plan;

@@ -64,9 +64,16 @@ void ParameterLayout::Add(std::string name, std::vector<std::int64_t> shape, Par
 }
 
 std::shared_ptr<const ParameterLayout> ParameterLayout::Create(const ModelConfig& c) {
+  return CreatePart(c, {0, c.experts});
+}
+
+std::shared_ptr<const ParameterLayout> ParameterLayout::CreatePart(const ModelConfig& c,
+                                                                   const ExpertShare& held) {
   assert(Validate(c).empty());
+  assert(0 <= held.begin && held.begin < held.end && held.end <= c.experts);
   std::shared_ptr<ParameterLayout> layout(new ParameterLayout);
   layout->config_ = c;
+  layout->held_experts_ = held;
   const auto matrix = [&](const std::string& name, std::int64_t out, std::int64_t in) {
     layout->Add(name + ".weight", {out, in}, ParameterKind::kMatrix);
   };
@@ -108,7 +115,7 @@ std::shared_ptr<const ParameterLayout> ParameterLayout::Create(const ModelConfig
     }
     matrix(layer + ".mlp.gate", c.experts, c.hidden);
     layout->Add(layer + ".mlp.gate.e_score_correction_bias", {c.experts}, ParameterKind::kState);
-    for (int e = 0; e < c.experts; ++e)
+    for (int e = held.begin; e < held.end; ++e)
       feed_forward(layer + ".mlp.experts." + std::to_string(e), c.expert_width);
     feed_forward(layer + ".mlp.shared_experts", c.shared_width());
   }

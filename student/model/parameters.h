@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "student/model/config.h"
+#include "student/parallel/layout.h"
 
 namespace retort::student {
 
@@ -44,8 +45,14 @@ class ParameterLayout {
  public:
   // Precondition: Validate(config) is empty (asserted).
   static std::shared_ptr<const ParameterLayout> Create(const ModelConfig& config);
+  // The same without the routed experts outside `held`, at least one: what one rank of several has in memory
+  // (student/parallel). Their tensors are not there, in any layer, and what comes after them moves up.
+  static std::shared_ptr<const ParameterLayout> CreatePart(const ModelConfig& config,
+                                                           const ExpertShare& held);
 
   const ModelConfig& config() const { return config_; }
+  // Routed experts whose tensors are there; all of them unless CreatePart made it.
+  const ExpertShare& held_experts() const { return held_experts_; }
   // Embedding, then layer by layer, those of multi-token prediction last, final norm, head (absent if tied).
   // An expert's gate_proj lies directly before its up_proj, so the two together are one [2*width, hidden]
   // matrix.
@@ -61,6 +68,7 @@ class ParameterLayout {
   ParameterLayout() = default;
   void Add(std::string name, std::vector<std::int64_t> shape, ParameterKind kind);
   ModelConfig config_;
+  ExpertShare held_experts_;
   std::vector<ParameterInfo> tensors_;
   std::vector<int> by_name_;
   std::unordered_map<std::string, int> index_;

@@ -73,6 +73,7 @@ std::string ReadRankEnvironment(const EnvironmentReader& environment, RankEnviro
     answer.rank = launcher.rank.value;
     answer.world = launcher.size.value;
     answer.local_rank = launcher.local.set() ? launcher.local.value : 0;
+    answer.mpirun = said == launchers;
     answer.source = std::string(launcher.rank.name) + " and " + launcher.size.name;
   }
   *result = answer;

@@ -17,8 +17,9 @@ namespace retort::student {
 struct RankEnvironment {
   int rank = 0;
   int world = 1;
-  int local_rank = 0;  // among the processes of this machine: the default device; 0 when not said
-  std::string source;  // the variables that said so, for people; empty when there were none
+  int local_rank = 0;   // among the processes of this machine: the default device; 0 when not said
+  std::string source;   // the variables that said so, for people; empty when there were none
+  bool mpirun = false;  // Open MPI's
 };
 
 // As getenv: null when a variable is not set.

@@ -46,6 +46,12 @@ std::vector<Part> Cut(const Part& storage, int ranks) {
 
 }  // namespace
 
+std::shared_ptr<const ParameterLayout> LayoutOfRank(std::shared_ptr<const ParameterLayout> whole,
+                                                    const RankPlace& place) {
+  if (place.layout.experts == 1) return whole;
+  return ParameterLayout::CreatePart(whole->config(), ExpertsOfRank(place, whole->config().experts));
+}
+
 ShardPlan ShardPlan::Make(const ParameterLayout& layout, const RankPlace& place) {
   const bool split = place.layout.experts > 1;
   const ExpertShare share = ExpertsOfRank(place, layout.config().experts);

@@ -9,10 +9,15 @@
 //
 // Each bucket is cut into one part per rank of its group. A rank holds both AdamW moments, and steps the
 // weights, of its own parts only (ZeRO stage 1; Rajbhandari et al., arXiv 1910.02054).
+//
+// Two storages have such a plan: that of the whole student, which states are kept in, and that of a rank, in
+// which experts of other ranks have no place. A rank's plans over the two have the same buckets and parts of
+// the same sizes, at other offsets.
 #ifndef STUDENT_PARALLEL_SHARD_PLAN_H_
 #define STUDENT_PARALLEL_SHARD_PLAN_H_
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "student/model/parameters.h"
@@ -31,8 +36,13 @@ struct Bucket {
   std::vector<Part> parts;  // by rank of the group; together `storage`
 };
 
+// What a rank has in memory: the whole, or where experts are split that without the experts of other ranks.
+// Its storage is of one size on all ranks, and what is not a routed expert lies at the same offset on all.
+std::shared_ptr<const ParameterLayout> LayoutOfRank(std::shared_ptr<const ParameterLayout> whole,
+                                                    const RankPlace& place);
+
 struct ShardPlan {
-  // Parts are as even as multiples of 16 floats allow.
+  // `layout` is the whole or LayoutOfRank of this place. Parts are as even as multiples of 16 floats allow.
   static ShardPlan Make(const ParameterLayout& layout, const RankPlace& place);
 
   std::vector<Bucket> buckets;  // in the order of reduction; the same number and kinds on all ranks

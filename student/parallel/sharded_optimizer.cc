@@ -15,9 +15,9 @@ namespace {
 
 constexpr std::int64_t kFloatBytes = sizeof(float);
 
-std::int64_t ExpertFloats(const ShardPlan& plan) {
+std::int64_t Floats(std::span<const Part> parts) {
   std::int64_t floats = 0;
-  for (const Part& part : plan.experts) floats += part.size();
+  for (const Part& part : parts) floats += part.size();
   return floats;
 }
 
@@ -32,21 +32,33 @@ class Waiting {
   const std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
 };
 
-// Room for the packed moments or the experts of any one rank.
-std::int64_t StagingFloats(const ParameterLayout& layout, RankPlace place) {
-  std::int64_t most = 0;
-  for (place.rank = 0; place.rank < place.layout.world(); ++place.rank) {
-    const ShardPlan plan = ShardPlan::Make(layout, place);
-    most = std::max({most, plan.own_floats, ExpertFloats(plan)});
-  }
-  return most;
-}
-
 }  // namespace
 
 struct ShardedOptimizer::Impl {
+  // Tensors that lie one behind the other both in this rank's storage and in the whole: floats [held, held +
+  // size) of the one are [whole, whole + size) of the other.
+  struct Run {
+    std::int64_t held = 0, whole = 0, size = 0;
+  };
+  static std::vector<Run> RunsOf(const ParameterLayout& held, const ParameterLayout& whole) {
+    std::vector<Run> runs;
+    for (const ParameterInfo& tensor : held.tensors()) {
+      const ParameterInfo& same = whole.tensors()[static_cast<std::size_t>(whole.Find(tensor.name))];
+      if (runs.empty() || tensor.offset - runs.back().held != same.offset - runs.back().whole)
+        runs.push_back({tensor.offset, same.offset, 0});
+      runs.back().size = tensor.offset + tensor.size - runs.back().held;
+    }
+    return runs;
+  }
+
   Impl(std::shared_ptr<const ParameterLayout> l, const AdamWOptions& o, Backend& b, World& w)
-      : layout(std::move(l)), options(o), backend(b), world(w), plan(ShardPlan::Make(*layout, w.place())) {
+      : whole(std::move(l)),
+        held(LayoutOfRank(whole, w.place())),
+        options(o),
+        backend(b),
+        world(w),
+        plan(ShardPlan::Make(*held, w.place())),
+        held_runs(RunsOf(*held, *whole)) {
     if (backend.host_memory()) {
       reductions = std::make_unique<Background>();
     } else {
@@ -57,8 +69,7 @@ struct ShardedOptimizer::Impl {
   }
   ~Impl() {
     reductions.reset();
-    for (void* memory : {static_cast<void*>(first), static_cast<void*>(second), static_cast<void*>(staging),
-                         static_cast<void*>(sum)}) {
+    for (void* memory : {static_cast<void*>(first), static_cast<void*>(second), static_cast<void*>(sum)}) {
       if (memory != nullptr) backend.Free(memory);
     }
   }
@@ -102,16 +113,34 @@ struct ShardedOptimizer::Impl {
     return world.all().AllToAll(from, sends, to, receives, backend.stream());
   }
 
-  ShardPlan PlanOf(int rank) const { return ShardPlan::Make(*layout, {world.place().layout, rank}); }
+  // Packed floats from `staging` to where they belong in *set.
+  bool DownloadParts(const float* staging, std::span<const Part> parts, ParameterSet* set) {
+    for (const Part& part : parts) {
+      backend.Download(staging, part.size() * kFloatBytes, set->storage().data() + part.begin);
+      staging += part.size();
+    }
+    return backend.Finish().empty();
+  }
+  void UploadParts(const ParameterSet& set, std::span<const Part> parts, float* staging) {
+    for (const Part& part : parts) {
+      backend.Upload(set.storage().data() + part.begin, part.size() * kFloatBytes, staging);
+      staging += part.size();
+    }
+  }
 
-  const std::shared_ptr<const ParameterLayout> layout;
+  bool LeadsWith(const ParameterSet* set) const { return (world.place().rank == 0) == (set != nullptr); }
+  // Where what a rank has and steps belongs in whole sets.
+  ShardPlan WholePlanOf(int rank) const { return ShardPlan::Make(*whole, {world.place().layout, rank}); }
+
+  const std::shared_ptr<const ParameterLayout> whole, held;
   const AdamWOptions options;
   Backend& backend;
   World& world;
-  const ShardPlan plan;
+  const ShardPlan plan;  // over `held`
+  const std::vector<Run> held_runs;
   std::int64_t steps_taken = 0;
   double waiting_seconds = 0;
-  float *first = nullptr, *second = nullptr, *staging = nullptr;
+  float *first = nullptr, *second = nullptr;
   double* sum = nullptr;
   std::size_t next_bucket = 0;  // of the step under way
   // One of the two ways to reduce beside the backward pass.
@@ -126,7 +155,7 @@ ShardedOptimizer::ShardedOptimizer(std::shared_ptr<const ParameterLayout> layout
 ShardedOptimizer::~ShardedOptimizer() = default;
 
 std::int64_t ShardedOptimizer::BytesNeeded(const ParameterLayout& layout, const RankPlace& place) {
-  return (2 * ShardPlan::Make(layout, place).own_floats + StagingFloats(layout, place)) * kFloatBytes +
+  return 2 * ShardPlan::Make(layout, place).own_floats * kFloatBytes +
          static_cast<std::int64_t>(sizeof(double));
 }
 
@@ -136,11 +165,8 @@ bool ShardedOptimizer::Reserve() {
   const std::int64_t bytes = run.plan.own_floats * kFloatBytes;
   run.first = static_cast<float*>(run.backend.Allocate(bytes));
   run.second = static_cast<float*>(run.backend.Allocate(bytes));
-  run.staging =
-      static_cast<float*>(run.backend.Allocate(StagingFloats(*run.layout, run.world.place()) * kFloatBytes));
   run.sum = static_cast<double*>(run.backend.Allocate(sizeof(double)));
-  if (run.first == nullptr || run.second == nullptr || run.staging == nullptr || run.sum == nullptr)
-    return false;
+  if (run.first == nullptr || run.second == nullptr || run.sum == nullptr) return false;
   run.backend.Zero(run.first, bytes);
   run.backend.Zero(run.second, bytes);
   return true;
@@ -199,71 +225,86 @@ double ShardedOptimizer::Step(const OptimizerTensors& given, double learning_rat
   return norm;
 }
 
-bool ShardedOptimizer::GatherMoments(ParameterSet* first, ParameterSet* second) {
+bool ShardedOptimizer::GatherMoments(ParameterSet* first, ParameterSet* second, float* staging) {
   Impl& run = *impl_;
-  const int rank = run.world.place().rank;
-  assert((rank == 0) == (first != nullptr) && (first == nullptr) == (second == nullptr));
+  assert(run.LeadsWith(first) && run.LeadsWith(second));
   for (int source = 0; source < run.world.place().layout.world(); ++source) {
-    const ShardPlan plan = run.PlanOf(source);
+    const ShardPlan plan = run.WholePlanOf(source);
     for (const auto& [moment, whole] : {std::pair{run.first, first}, std::pair{run.second, second}}) {
-      if (!run.Send(source, 0, plan.own_floats, moment, run.staging)) return false;
-      if (rank != 0) continue;
-      std::vector<float> packed(static_cast<std::size_t>(plan.own_floats));
-      run.backend.Download(run.staging, plan.own_floats * kFloatBytes, packed.data());
-      if (!run.backend.Finish().empty()) return false;
-      const float* from = packed.data();
-      for (const Part& part : plan.own) {
-        std::copy_n(from, part.size(), whole->storage().data() + part.begin);
-        from += part.size();
-      }
+      if (!run.Send(source, 0, plan.own_floats, moment, staging)) return false;
+      if (whole != nullptr && !run.DownloadParts(staging, plan.own, whole)) return false;
     }
   }
   return run.world.all().Finish(run.backend.stream());
 }
 
-bool ShardedOptimizer::GatherExperts(float* weights) {
+bool ShardedOptimizer::GatherWeights(const float* weights, ParameterSet* whole, float* staging) {
   Impl& run = *impl_;
-  const RankPlace& place = run.world.place();
-  // Rank 0's own expert group has every expert.
-  for (int source = 1; source < place.layout.experts; ++source) {
-    const ShardPlan plan = run.PlanOf(source);
-    const auto copy = [&](bool pack) {
+  assert(run.LeadsWith(whole));
+  if (whole != nullptr) {
+    for (const Impl::Run& same : run.held_runs) {
+      run.backend.Download(weights + same.held, same.size * kFloatBytes,
+                           whole->storage().data() + same.whole);
+    }
+  }
+  // Rank 0 has its own experts, and the rest of its expert group every other one.
+  for (int source = 1; source < run.world.place().layout.experts; ++source) {
+    const ShardPlan plan = run.WholePlanOf(source);
+    if (run.world.place().rank == source) {
       std::int64_t at = 0;
-      for (const Part& part : plan.experts) {
-        float* const packed = run.staging + at;
-        float* const whole = weights + part.begin;
-        run.backend.Copy(pack ? whole : packed, part.size() * kFloatBytes, pack ? packed : whole);
+      for (const Part& part : run.plan.experts) {
+        run.backend.Copy(weights + part.begin, part.size() * kFloatBytes, staging + at);
         at += part.size();
       }
-    };
-    if (place.rank == source) copy(true);
+    }
     // The receiver's staging area is its own, so sender and receiver may use the same name for it.
-    if (!run.Send(source, 0, ExpertFloats(plan), run.staging, run.staging)) return false;
-    if (place.rank == 0) copy(false);
+    if (!run.Send(source, 0, Floats(plan.experts), staging, staging)) return false;
+    if (whole != nullptr && !run.DownloadParts(staging, plan.experts, whole)) return false;
   }
-  return run.world.all().Finish(run.backend.stream());
+  return run.world.all().Finish(run.backend.stream()) && run.backend.Finish().empty();
 }
 
-bool ShardedOptimizer::Scatter(float* weights, const ParameterSet* first, const ParameterSet* second,
-                               std::int64_t steps_taken) {
+bool ShardedOptimizer::ScatterWeights(const ParameterSet* whole, float* weights, float* staging) {
   Impl& run = *impl_;
-  const int rank = run.world.place().rank;
-  assert((rank == 0) == (first != nullptr) && (first == nullptr) == (second == nullptr));
+  assert(run.LeadsWith(whole));
+  const RankPlace& place = run.world.place();
+  const Stream stream = run.backend.stream();
+  if (whole != nullptr) {
+    for (const Impl::Run& same : run.held_runs) {
+      run.backend.Upload(whole->storage().data() + same.whole, same.size * kFloatBytes, weights + same.held);
+    }
+  }
+  for (const Bucket& bucket : run.plan.buckets) {
+    if (bucket.routed) continue;
+    if (!run.world.all().Broadcast(weights + bucket.storage.begin, bucket.storage.size() * kFloatBytes, 0,
+                                   stream))
+      return false;
+  }
+  // The experts of each column of expert groups in turn, to all; the owners keep them.
+  for (int owner = 0; owner < place.layout.experts && place.layout.experts > 1; ++owner) {
+    const ShardPlan plan = run.WholePlanOf(owner);
+    if (whole != nullptr) run.UploadParts(*whole, plan.experts, staging);
+    if (!run.world.all().Broadcast(staging, Floats(plan.experts) * kFloatBytes, 0, stream)) return false;
+    if (place.expert_rank() != owner) continue;
+    std::int64_t at = 0;
+    for (const Part& part : run.plan.experts) {
+      run.backend.Copy(staging + at, part.size() * kFloatBytes, weights + part.begin);
+      at += part.size();
+    }
+  }
+  return run.world.all().Finish(stream);
+}
+
+bool ShardedOptimizer::ScatterMoments(const ParameterSet* first, const ParameterSet* second,
+                                      std::int64_t steps_taken, float* staging) {
+  Impl& run = *impl_;
+  assert(run.LeadsWith(first) && run.LeadsWith(second));
   run.steps_taken = steps_taken;
-  if (!run.world.all().Broadcast(weights, run.layout->storage_size() * kFloatBytes, 0, run.backend.stream()))
-    return false;
   for (int target = 0; target < run.world.place().layout.world(); ++target) {
-    const ShardPlan plan = run.PlanOf(target);
+    const ShardPlan plan = run.WholePlanOf(target);
     for (const auto& [moment, whole] : {std::pair{run.first, first}, std::pair{run.second, second}}) {
-      if (rank == 0) {
-        std::vector<float> packed;
-        for (const Part& part : plan.own) {
-          const float* const from = whole->storage().data() + part.begin;
-          packed.insert(packed.end(), from, from + part.size());
-        }
-        run.backend.Upload(packed.data(), plan.own_floats * kFloatBytes, run.staging);
-      }
-      if (!run.Send(0, target, plan.own_floats, run.staging, moment)) return false;
+      if (whole != nullptr) run.UploadParts(*whole, plan.own, staging);
+      if (!run.Send(0, target, plan.own_floats, staging, moment)) return false;
     }
   }
   return run.world.all().Finish(run.backend.stream());

@@ -1,5 +1,6 @@
 // One optimiser step of all ranks: gradients are reduced bucket by bucket while the backward pass still runs,
-// each rank steps its own parts with AdamW, the new weights are gathered.
+// each rank steps its own parts with AdamW, the new weights are gathered. A rank's weights and gradients are
+// storages of LayoutOfRank (shard_plan.h): there is no room in them for the experts of others.
 //
 //   ShardedOptimizer optimizer(layout, options, backend, world);
 //   if (!optimizer.Reserve()) ...                    // backend.failure()
@@ -26,14 +27,14 @@ namespace retort::student {
 
 class ShardedOptimizer {
  public:
-  // backend and world must outlive it.
+  // layout: of the whole student. backend and world must outlive it.
   ShardedOptimizer(std::shared_ptr<const ParameterLayout> layout, const AdamWOptions& options,
                    Backend& backend, World& world);
   ~ShardedOptimizer();
   ShardedOptimizer(const ShardedOptimizer&) = delete;
   ShardedOptimizer& operator=(const ShardedOptimizer&) = delete;
 
-  // Bytes of backend memory that a rank needs for its moments and for moving state.
+  // Bytes of backend memory that a rank needs for its moments.
   static std::int64_t BytesNeeded(const ParameterLayout& layout, const RankPlace& place);
   // Makes that memory; the moments are zero and no step is taken. False when it does not fit.
   bool Reserve();
@@ -60,17 +61,19 @@ class ShardedOptimizer {
   // Seconds that FinishReductions and Step have waited for other ranks since the last call.
   double TakeWaitingSeconds();
 
-  // State in the form of one process, so that a checkpoint fits every layout. All ranks make each call.
+  // State in the form of one process, whole sets in host memory of rank 0, so that a checkpoint fits every
+  // layout. All ranks make each call; the others pass null for the sets. staging: backend memory as long as
+  // this rank's storage, overwritten; between steps that of the gradients will do.
   //
-  // Fills *first and *second on rank 0; null on the others.
-  bool GatherMoments(ParameterSet* first, ParameterSet* second);
-  // Completes `weights` (backend memory) on rank 0 with the experts that other ranks own; the rest of it, and
-  // other ranks, as they are.
-  bool GatherExperts(float* weights);
-  // Gives every rank rank 0's weights (backend memory) and its parts of the moments, which only rank 0
-  // passes.
-  bool Scatter(float* weights, const ParameterSet* first, const ParameterSet* second,
-               std::int64_t steps_taken);
+  // Fills *first and *second.
+  bool GatherMoments(ParameterSet* first, ParameterSet* second, float* staging);
+  // Fills *whole from the ranks' `weights` (backend memory).
+  bool GatherWeights(const float* weights, ParameterSet* whole, float* staging);
+  // Gives every rank its part of the whole weights, into `weights`.
+  bool ScatterWeights(const ParameterSet* whole, float* weights, float* staging);
+  // And its parts of the moments, and the number of steps taken, which is given on all ranks.
+  bool ScatterMoments(const ParameterSet* first, const ParameterSet* second, std::int64_t steps_taken,
+                      float* staging);
 
  private:
   struct Impl;

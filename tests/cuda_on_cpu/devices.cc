@@ -83,7 +83,8 @@ cudaError_t Failed(cudaError_t error) {
 cudaError_t DeviceError() {
   const std::lock_guard<std::mutex> hold(TheRuntime().lock);
   const Runtime& runtime = TheRuntime();
-  if (runtime.device_count == kNoDriver) return cudaErrorInsufficientDriver;
+  if (runtime.device_count == kNoDriver || runtime.driver < CUDART_VERSION)
+    return cudaErrorInsufficientDriver;
   if (runtime.device_count == 0) return cudaErrorNoDevice;
   return runtime.device_failure;
 }
@@ -114,6 +115,11 @@ void SetDevices(int count) {
   }
   TheRuntime().device_count = count;
   TheRuntime().device_failure = cudaSuccess;
+}
+
+void SetDriver(int release) {
+  const std::lock_guard<std::mutex> hold(TheRuntime().lock);
+  TheRuntime().driver = release;
 }
 
 void SetDeviceMemory(std::size_t bytes) {
@@ -192,7 +198,7 @@ const char* cudaGetErrorString(cudaError_t error) {
 
 cudaError_t cudaDriverGetVersion(int* version) {
   if (version == nullptr) return Failed(cudaErrorInvalidValue);
-  *version = TheRuntime().device_count == kNoDriver ? 0 : CUDART_VERSION;
+  *version = TheRuntime().device_count == kNoDriver ? 0 : TheRuntime().driver;
   return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int* version) {

@@ -1,13 +1,16 @@
 #include "tests/cuda_on_cpu/meeting.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <thread>
 
 namespace retort::cuda_on_cpu {
@@ -95,8 +98,19 @@ Meeting::~Meeting() {
 }
 
 void Meeting::RemoveName() {
-  shm_unlink(name_.c_str());
+  if (named_.exchange(false)) shm_unlink(name_.c_str());
 }
+
+void Meeting::RemoveAbandoned(const std::string& prefix) {
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator("/dev/shm", none)) {
+    const std::string name = "/" + entry.path().filename().string();
+    if (!name.starts_with(prefix)) continue;
+    const pid_t maker = std::atoi(name.c_str() + prefix.size());
+    if (maker > 0 && kill(maker, 0) != 0 && errno == ESRCH) shm_unlink(name.c_str());
+  }
+}
+
 void Meeting::Leave() {
   shared_->left[rank_].store(1);
 }

@@ -39,7 +39,9 @@ class Meeting {
   int MissingRank() const;  // one that has not joined yet, or -1
   int DeadRank() const;     // one that joined and whose process is gone without leaving, or -1
   void Leave();             // from now on this rank is no dead one
-  void RemoveName();        // once all have joined nobody needs it
+  void RemoveName();        // once all have joined, or one has given up, nobody needs it
+  // Removes what ranks left that were killed before: objects named `prefix`<process>_… whose process is gone.
+  static void RemoveAbandoned(const std::string& prefix);
 
   // Collectives: a rank publishes step after step; `written` counts published steps, `consumed` those that
   // the rank needs no more. A step may be published when every rank has consumed the one before.
@@ -78,6 +80,7 @@ class Meeting {
   int file_ = -1;
   int ranks_ = 0;
   int rank_ = 0;
+  std::atomic<bool> named_ = true;
   Shared* shared_ = nullptr;
   std::size_t bytes_ = 0;
 };

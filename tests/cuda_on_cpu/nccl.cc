@@ -22,6 +22,9 @@ struct ncclComm {
 
 namespace {
 
+constexpr char kNamePrefix[] =
+    "/retort_nccl_";  // of shared memory; the number of the process that made the id follows
+
 struct Asked {
   std::shared_ptr<Communicator> communicator;
   cudaStream_t stream;
@@ -177,8 +180,9 @@ const char* ncclGetLastError(ncclComm_t comm) {
 ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
   if (id == nullptr) return ncclInvalidArgument;
   *id = {};
+  Meeting::RemoveAbandoned(kNamePrefix);
   std::random_device random;
-  std::snprintf(id->internal, sizeof(id->internal), "/retort_nccl_%d_%08x%08x", static_cast<int>(getpid()),
+  std::snprintf(id->internal, sizeof(id->internal), "%s%d_%08x%08x", kNamePrefix, static_cast<int>(getpid()),
                 random(), random());
   return ncclSuccess;
 }
@@ -191,7 +195,7 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id
                                     ncclConfig_t* config) {
   if (comm == nullptr || ranks < 1 || rank < 0 || rank >= ranks) return ncclInvalidArgument;
   if (ranks > kRanksMax || group_depth > 0) return ncclInvalidUsage;
-  if (std::strncmp(id.internal, "/retort_nccl_", 13) != 0 ||
+  if (std::strncmp(id.internal, kNamePrefix, std::strlen(kNamePrefix)) != 0 ||
       std::memchr(id.internal, 0, sizeof(id.internal)) == nullptr) {
     return ncclInvalidArgument;  // not one of ncclGetUniqueId
   }
@@ -241,6 +245,7 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) {
   if (comm == nullptr) return ncclSuccess;
   comm->state->aborted =
       true;  // first: a host that waits for work of this communicator holds the lock in turns
+  comm->state->meeting->RemoveName();
   return End(comm);
 }
 
@@ -251,6 +256,7 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* error) {
     *error = ncclInProgress;
     return ncclSuccess;
   }
+  communicator.meeting->RemoveName();
   const std::lock_guard<std::mutex> hold(TheRuntime().lock);
   communicator.PeersLive();
   *error = static_cast<ncclResult_t>(communicator.async_error.load());

@@ -33,6 +33,9 @@ StreamOrder GetStreamOrder();
 // (aborts).
 inline constexpr int kNoDriver = -1;
 void SetDevices(int count);
+// The CUDA release that the driver knows, as 12040 for 12.4; at the start that of the toolkit. An older one
+// gives cudaErrorInsufficientDriver everywhere.
+void SetDriver(int release);
 void SetDeviceMemory(std::size_t bytes);  // of each device; for allocations from now on
 
 // From now on every call on the current device fails with this error, as after the loss of a device; 0 ends

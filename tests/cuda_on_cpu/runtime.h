@@ -65,6 +65,7 @@ struct Runtime {
   StreamOrder order = StreamOrder::kLate;
   std::mt19937_64 random;
   int device_count = 1;
+  int driver = CUDART_VERSION;
   cudaError_t device_failure = cudaSuccess;
   std::chrono::seconds hang_limit{60};
   HostWaits waits;

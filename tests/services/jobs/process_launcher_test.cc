@@ -27,13 +27,13 @@ while [ $# -gt 0 ]; do
   esac
 done
 pids=
+trap 'kill -USR1 $pids 2>/dev/null' USR1
 rank=0
 while [ $rank -lt "$world" ]; do
   OMPI_COMM_WORLD_RANK=$rank OMPI_COMM_WORLD_SIZE=$world OMPI_COMM_WORLD_LOCAL_RANK=$rank "$@" &
   pids="$pids $!"
   rank=$((rank + 1))
 done
-trap 'kill $pids 2>/dev/null' TERM
 code=0
 for pid in $pids; do
   wait "$pid"; one=$?
@@ -108,7 +108,7 @@ TEST_F(ProcessLauncherTest, MpirunStartsTheRanks) {
   ASSERT_TRUE(end.ok()) << end.status();
   EXPECT_TRUE(end->well) << end->description;
   EXPECT_EQ(lines_, std::vector<std::string>{"4: --run logits --stop-with-parent"});
-  EXPECT_EQ(ReadAll("said"), "mpirun -n 4 --mca odls_base_sigkill_timeout 20 --hostfile " +
+  EXPECT_EQ(ReadAll("said"), "mpirun -n 4 --mca odls_base_sigkill_timeout 5 --hostfile " +
                                  (folder_.path() / "hosts").string() + " --npernode 2 --oversubscribe " +
                                  (folder_.path() / "trainer").string() +
                                  " --run logits --stop-with-parent\n");
@@ -116,7 +116,7 @@ TEST_F(ProcessLauncherTest, MpirunStartsTheRanks) {
 
 TEST_F(ProcessLauncherTest, MpirunPassesTheStopOn) {
   MpirunLauncher launcher = Mpirun(
-      "trap 'exit 3' TERM; [ \"$OMPI_COMM_WORLD_RANK\" = 0 ] && echo ready; while :; do sleep 0.02; done\n");
+      "trap 'exit 3' USR1; [ \"$OMPI_COMM_WORLD_RANK\" = 0 ] && echo ready; while :; do sleep 0.02; done\n");
   TrainerLaunch launch = ALaunch(2);
   launch.on_line = [this](const TrainerLine&) { order_ = LaunchOrder::kStop; };
   const auto end = launcher.Run(launch);
@@ -159,11 +159,18 @@ TEST_F(ProcessLauncherTest, OpenMpiItself) {
   if (access("/usr/bin/mpirun", X_OK) != 0)
     GTEST_SKIP() << "/usr/bin/mpirun is not installed (package openmpi-bin)";
   MpirunOptions options;
-  options.program = folder_.Script(
-      "trainer",
-      "if [ \"$OMPI_COMM_WORLD_RANK\" = 0 ]; then echo \"$OMPI_COMM_WORLD_SIZE ranks\"; fi\n"
-      "if [ -e \"$(dirname \"$0\")/fail\" ] && [ \"$OMPI_COMM_WORLD_RANK\" = 1 ]; then exit 7; fi\n"
-      "if [ -e \"$(dirname \"$0\")/wait\" ]; then trap 'exit 3' TERM; while :; do sleep 0.05; done; fi\n");
+  options.program = folder_.Script("trainer",
+                                   "cd \"$(dirname \"$0\")\"\n"
+                                   "trap 'sleep 1; echo stopped; exit 3' USR1\n"
+                                   "if [ \"$OMPI_COMM_WORLD_RANK\" = 1 ]; then\n"
+                                   "  trap 'exit 0' USR1\n"
+                                   "  echo x > ready\n"
+                                   "else\n"
+                                   "  while [ ! -e ready ]; do sleep 0.05; done\n"
+                                   "  echo \"$OMPI_COMM_WORLD_SIZE ranks\"\n"
+                                   "fi\n"
+                                   "if [ -e fail ] && [ \"$OMPI_COMM_WORLD_RANK\" = 1 ]; then exit 7; fi\n"
+                                   "while [ -e wait ]; do sleep 0.05; done\n");
   options.arguments = {"--allow-run-as-root", "--oversubscribe"};
   MpirunLauncher launcher(options);
   ASSERT_EQ(launcher.Check(folder_.path()), absl::OkStatus());
@@ -175,12 +182,20 @@ TEST_F(ProcessLauncherTest, OpenMpiItself) {
   end = launcher.Run(ALaunch(2));
   EXPECT_EQ(end->description, "exit code 7");
   std::filesystem::remove(folder_.path() / "fail");
+  std::filesystem::remove(folder_.path() / "ready");
   std::ofstream(folder_.path() / "wait") << "x";
+  lines_.clear();
   TrainerLaunch launch = ALaunch(2);
-  launch.on_line = [this](const TrainerLine&) { order_ = LaunchOrder::kStop; };
+  launch.on_line = [this](const TrainerLine& line) {
+    lines_.emplace_back(line.text);
+    order_ = LaunchOrder::kStop;
+  };
+  const auto begun = std::chrono::steady_clock::now();
   end = launcher.Run(launch);
   ASSERT_TRUE(end.ok()) << end.status();
-  EXPECT_FALSE(end->well);
+  EXPECT_TRUE(end->stopped) << end->description;
+  EXPECT_EQ(lines_, (std::vector<std::string>{"2 ranks", "stopped"}));
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(25));
 }
 
 }  // namespace

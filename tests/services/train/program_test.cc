@@ -7,6 +7,7 @@
 #include "services/edge/dev_identity.h"
 #include "services/edge/server.h"
 #include "services/jobs/launcher.h"
+#include "student/device/device.h"
 #include "student/formats/gguf.h"
 #include "tests/services/identity/test_access.h"
 #include "tests/services/train/run_fixture.h"
@@ -139,6 +140,18 @@ class ProgramTest : public RunFixture {
   std::unique_ptr<services::EdgeServer> tls_server_;
 };
 
+TEST_F(ProgramTest, CudaWithoutADeviceExplainsItself) {
+  const std::string library = std::filesystem::path(RETORT_TRAIN).parent_path() / "libretort_cuda.so";
+  const student::DeviceChoice choice = student::ChooseDevice("cuda", library);
+  if (choice.ok) GTEST_SKIP() << "this machine has a device: " << choice.reason;
+  const jobs::ProgramEnd end = End(Program(Manifest(4), {"--device", "cuda"}));
+  EXPECT_EQ(end.exit_code, 1) << end.Describe() << "\n" << Log();
+  ASSERT_EQ(Of("error").size(), 1u);
+  EXPECT_NE(Of("error")[0].dump().find("--device=cuda: no CUDA device: "), std::string::npos)
+      << Of("error")[0];
+  EXPECT_NE(Log().find(choice.reason), std::string::npos) << Log();
+}
+
 TEST_F(ProgramTest, StopsAtACheckpointAndGoesOn) {
   jobs::ProgramRun run = Program(Manifest(kEndless),
                                  {"--currency", "EUR", "--price-device-hour", "2.50", "--price-kwh", "0.30"});
@@ -161,6 +174,36 @@ TEST_F(ProgramTest, StopsAtACheckpointAndGoesOn) {
   events_.clear();
   run.should_stop = [this] { return Of("step").size() >= 1; };
   EXPECT_EQ(End(run).exit_code, 3);
+  EXPECT_EQ(Of("started")[0]["resumed_step"], step);
+}
+
+// The real Open MPI, where it is installed: two ranks, stopped in the middle, and gone on to the end.
+TEST_F(ProgramTest, RanksOfMpirunStopTogetherAndGoOn) {
+  if (::access("/usr/bin/mpirun", X_OK) != 0)
+    GTEST_SKIP() << "/usr/bin/mpirun is not installed (package openmpi-bin)";
+  const auto ranks = [this](int64_t steps) {
+    jobs::ProgramRun run = Program(Manifest(steps), {"--data-ranks", "2", "--stop-with-parent"});
+    run.arguments.insert(run.arguments.begin(),
+                         {"-n", "2", "--allow-run-as-root", "--oversubscribe", run.program});
+    run.program = "/usr/bin/mpirun";
+    run.stop_signal = SIGUSR1;
+    return run;
+  };
+  jobs::ProgramRun run = ranks(kEndless);
+  run.should_stop = [this] { return Of("report").size() >= 3; };
+  const jobs::ProgramEnd end = End(run);
+  EXPECT_EQ(end.exit_code, 3) << end.Describe() << "\n" << Log();
+  ASSERT_FALSE(Of("checkpoint").empty());
+  const int64_t step = Of("checkpoint").back()["step"];
+  const auto attempts = TrainingEntries(/*usage=*/true);
+  ASSERT_EQ(attempts.size(), 1u);
+  EXPECT_EQ(attempts[0].usage.outcome, "stopped");
+
+  events_.clear();
+  run = ranks(kEndless);
+  run.should_stop = [this] { return Of("report").size() >= 1; };
+  EXPECT_EQ(End(run).exit_code, 3) << Log();
+  ASSERT_EQ(Of("started").size(), 1u);
   EXPECT_EQ(Of("started")[0]["resumed_step"], step);
 }
 

@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 
 #include <array>
+#include <fstream>
 #include <future>
 
+#include "services/jobs/rendezvous.h"
 #include "services/train/follow.h"
 #include "tests/services/train/run_fixture.h"
 
@@ -140,11 +142,65 @@ TEST_F(RanksTest, WhatTheLauncherStartedMustBeWhatIsAskedFor) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("wanted --jobs host:port"));
 }
 
-TEST(DigestTest, OfThisProgramIsStable) {
-  const auto digest = DigestOfThisProgram();
-  ASSERT_TRUE(digest.ok()) << digest.status();
-  EXPECT_EQ(digest->size(), 64u);
-  EXPECT_EQ(*digest, *DigestOfThisProgram());
+// The id of rank 0 travels through the jobs service's meeting, and the ranks are on devices then.
+TEST_F(RanksTest, RanksOnDevicesMeetThroughTheService) {
+  class MeetingPoint final : public jobs::v1::JobsService::Service {
+    grpc::Status ExchangeRendezvous(grpc::ServerContext* context,
+                                    const jobs::v1::ExchangeRendezvousRequest* request,
+                                    jobs::v1::ExchangeRendezvousResponse* response) override {
+      const auto payload = rendezvous_.Exchange(*request, [context] { return context->IsCancelled(); });
+      if (!payload.ok()) return services::ToGrpcStatus(payload.status());
+      response->set_payload(*payload);
+      return grpc::Status::OK;
+    }
+    jobs::Rendezvous rendezvous_;
+  } point;
+  grpc::ServerBuilder builder;
+  builder.RegisterService(&point);
+  const auto server = builder.BuildAndStart();
+  const student::DeviceChoice device = student::ChooseDevice("cuda", CUDA_ON_CPU_LIBRARY);
+  ASSERT_TRUE(device.ok) << device.reason;
+  const auto meet = [&](const std::string& other_binary) {
+    return OnEach(2, [&](int rank) -> absl::StatusOr<double> {
+      const auto stub = jobs::v1::JobsService::NewStub(server->InProcessChannel({}));
+      RankOptions options = Rank(rank, 2);
+      options.device = device;
+      if (rank == 1 && !other_binary.empty()) options.binary_sha256 = other_binary;
+      const auto world = JoinRanks(options, Options("x").manifest, stub.get(), [](std::string_view) {});
+      if (!world.ok()) return world.status();
+      double sum = rank + 1;
+      if (!(*world)->all().SumHost(std::span<double>(&sum, 1)))
+        return absl::UnavailableError((*world)->failure());
+      return sum;
+    });
+  };
+  for (const auto& sum : meet("")) {
+    ASSERT_TRUE(sum.ok()) << sum.status();
+    EXPECT_EQ(*sum, 3.0);
+  }
+  for (const auto& sum : meet(std::string(64, 'b'))) {
+    EXPECT_EQ(sum.status().code(), absl::StatusCode::kFailedPrecondition) << sum.status();
+    const std::string message(sum.status().message());  // whoever came first is named second
+    EXPECT_THAT(message, HasSubstr("rank 0 has "));
+    EXPECT_THAT(message, HasSubstr("rank 1 has "));
+    EXPECT_THAT(message, HasSubstr(std::string(64, 'b')));
+  }
+}
+
+TEST_F(RanksTest, TheDigestCoversTheProgramAndTheLibraryOfTheDevice) {
+  student::DeviceChoice device = {.ok = true, .device = "cpu"};
+  const auto of_program = DigestOfPrograms(device);
+  ASSERT_TRUE(of_program.ok()) << of_program.status();
+  EXPECT_EQ(of_program->size(), 64u);
+  EXPECT_EQ(*of_program, *DigestOfPrograms(device));
+  device = {.ok = true, .device = "cuda:0", .library = folder_ + "/library.so"};
+  EXPECT_EQ(DigestOfPrograms(device).status().code(), absl::StatusCode::kInternal);
+  std::ofstream(device.library) << "one build";
+  const auto one = DigestOfPrograms(device);
+  ASSERT_TRUE(one.ok()) << one.status();
+  std::ofstream(device.library) << "another build";
+  EXPECT_NE(*one, *of_program);
+  EXPECT_NE(*one, *DigestOfPrograms(device));
 }
 
 }  // namespace

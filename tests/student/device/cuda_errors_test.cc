@@ -23,6 +23,13 @@ TEST(CudaErrorsTest, NoDriverAndNoDeviceAreTold) {
   cuda_on_cpu::SetDevices(1);
 }
 
+TEST(CudaErrorsTest, ADriverThatIsTooOldIsToldWithBothReleases) {
+  cuda_on_cpu::SetDriver(12040);
+  const std::string problem = WhyNot(0);
+  cuda_on_cpu::SetDriver(13000);
+  EXPECT_EQ(problem, "no CUDA device: the driver supports CUDA 12.4, wanted 13.0 or newer (35)");
+}
+
 TEST(CudaErrorsTest, ANumberThatIsNotThereIsTold) {
   EXPECT_NE(WhyNot(3).find("no device cuda:3"), std::string::npos) << WhyNot(3);
 }

@@ -16,6 +16,7 @@ const AttentionCase kAttentionCases[] = {
     {"around a tile", {2, 5, 2, 7}, {63, 1, 64, 65}},
     {"documents of length 1", {2, 5, 2, 7}, {1, 1, 1, 1, 1, 1, 1, 1}},
     {"a long document", {1, 32, 16, 32}, {5, 333}},
+    {"a document of 1,200", {1, 4, 2, 4}, {1200, 2}},
     {"wide heads", {1, 128, 64, 128}, {70}},
     {"wider than a block", {1, 170, 30, 200}, {3, 66}},
     {"three groups of values", {1, 60, 6, 130}, {67}},

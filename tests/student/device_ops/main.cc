@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
   int devices = 0;
   const cudaError_t error = cudaGetDeviceCount(&devices);
   if (error != cudaSuccess || devices == 0) {
-    std::printf("skipped: %s\n", error == cudaSuccess ? "no CUDA device" : cudaGetErrorString(error));
+    std::printf("skipped: no CUDA device: %s (%d)\n", cudaGetErrorString(error), static_cast<int>(error));
     return 77;
   }
   cudaDeviceProp properties = {};

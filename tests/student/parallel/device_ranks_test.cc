@@ -36,6 +36,21 @@ INSTANTIATE_TEST_SUITE_P(Layouts, DeviceLearnerTest,
                          ::testing::Values(ParallelLayout{2, 1}, ParallelLayout{1, 2}, ParallelLayout{4, 1},
                                            ParallelLayout{2, 2}));
 
+// A state that one layout leaves is taken up by another, its experts handed out anew.
+TEST(DeviceLearnerStateTest, FitsOtherNumbersOfRanks) {
+  const Outcome one = Train({1, 1});
+  char path[] = "/tmp/retort-device-state-XXXXXX";
+  const std::string folder = mkdtemp(path);
+  int steps = 0;
+  for (const ParallelLayout& ranks : {ParallelLayout{2, 2}, ParallelLayout{1, 2}, ParallelLayout{2, 1}}) {
+    const Outcome next = TrainRanks(LEARNER_RANK, kTokens, ranks, ++steps, folder);
+    ASSERT_EQ(next.losses.size(), 1u);
+    const std::size_t step = static_cast<std::size_t>(steps) - 1;
+    EXPECT_NEAR(next.losses[0], one.losses[step], RankBound(one.losses[step], step, kTokens));
+  }
+  std::filesystem::remove_all(folder);
+}
+
 // What stays away is named, and not waited for beyond the patience.
 TEST(DeviceLearnerStartTest, AMissingRankIsNamed) {
   RankProcesses ranks(LEARNER_RANK, {FreshName(), "2", "1", "1", "0"}, 2, {0});

@@ -15,6 +15,7 @@
 
 #include "student/model/learner.h"
 #include "student/parallel/rank_environment.h"
+#include "tests/student/device/forwarding_backend.h"
 #include "tests/student/parallel/rank_setup.h"
 
 namespace retort::student {
@@ -57,6 +58,24 @@ PackedBatch Rows(const ModelConfig& config, std::int64_t step, std::int64_t begi
   return batch;
 }
 
+// Adds up what is taken of the device's memory.
+class CountingBackend : public ForwardingBackend {
+ public:
+  using ForwardingBackend::ForwardingBackend;
+  void* Allocate(std::int64_t bytes) override {
+    taken_ += bytes;
+    return ForwardingBackend::Allocate(bytes);
+  }
+  bool Reserve(const ParameterLayout& layout, const PassLimits& limits) override {
+    taken_ += WorkspaceBytes(layout, limits);
+    return ForwardingBackend::Reserve(layout, limits);
+  }
+  std::int64_t taken() const { return taken_; }
+
+ private:
+  std::int64_t taken_ = 0;
+};
+
 std::uint64_t HashOf(const ParameterSet& set) {
   std::uint64_t hash = 0xcbf29ce484222325;
   for (const float value : set.storage()) {
@@ -82,7 +101,7 @@ int Main(int argc, char** argv) {
   if (!problem.empty()) return 3;
   const RankPlace place = {ranks, environment.rank};
   ThreadPool pool(1);
-  const auto backend = OpenRankBackend(pool);
+  CountingBackend backend(OpenRankBackend(pool));
   std::unique_ptr<World> world;
   if (!place.alone()) {
     world = JoinRanksOfTest(argv[1], place, "test", &problem);
@@ -94,12 +113,17 @@ int Main(int argc, char** argv) {
   ModelConfig config = UnitConfig();
   config.prediction_layers = std::atoi(argv[5]);
   const auto layout = ParameterLayout::Create(config);
-  Learner learner(layout, {}, *backend, world.get());
+  Learner learner(layout, {}, backend, world.get());
   const RowShare share = RowsOfRank(place, kRows);
   PassSizes sizes;
   sizes.limits = {
       .positions = kRowLengthOfRank, .rows = kRowLengthOfRank, .documents = 2, .teacher_k = kTeacherK};
   if (!learner.Reserve(sizes)) return 3;
+  if (const std::int64_t needed = Learner::BytesNeeded(layout, sizes, backend, place);
+      backend.taken() != needed) {
+    std::printf("took %" PRId64 " bytes, planned %" PRId64 "\n", backend.taken(), needed);
+    return 3;
+  }
 
   const std::string state_file = argc > 6 ? std::string(argv[6]) + "/state" : "";
   std::optional<TrainingState> state;

@@ -1,5 +1,6 @@
-// One rank of nccl_test: the collectives of NCCL, over the CUDA of tests/cuda_on_cpu or of a real device.
+// One rank of nccl_test: the collectives of NCCL, over the CUDA of tests/cuda_on_cpu.
 //   nccl_rank FOLDER DATA EXPERTS SCENARIO
+// What happens happens to the last rank.
 // Rank 0 leaves the id in FOLDER. Exit status as collectives_rank.
 #include <cuda_runtime.h>
 #include <signal.h>
@@ -17,6 +18,7 @@
 
 #include "student/device/cuda/nccl_world.h"
 #include "student/parallel/rank_environment.h"
+#include "tests/cuda_on_cpu/rig.h"
 #include "tests/student/parallel/exchange_scenario.h"
 
 namespace retort::student {
@@ -97,6 +99,7 @@ int Main(int argc, char** argv) {
     // On the device's own stream, where only the watch can end the waiting.
     DeviceArray data(std::vector<float>(16, 1.0f));
     const std::vector<Part> parts = PartsOf(environment.world, 16, false);
+    if (scenario == "lose" && place.rank == last) cuda_on_cpu::FailDevice(cudaErrorECCUncorrectable);
     while (world->all().ReduceScatter(data.data(), parts, {}) && world->all().Finish({})) {
     }
   }

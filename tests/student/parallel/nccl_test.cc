@@ -73,6 +73,15 @@ TEST_F(NcclTest, AbortEndsTheOthersWithItsReason) {
   EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(20));
 }
 
+TEST_F(NcclTest, ALostDeviceEndsAllWithTheRankThatLostIt) {
+  const auto begun = std::chrono::steady_clock::now();
+  for (const RankEnd& end : Launch(3, 1, "lose")) {
+    EXPECT_EQ(end.exit_code, 2) << end.output;
+    EXPECT_THAT(end.output, HasSubstr("ended: rank 2: a reduction: unhandled cuda error"));
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(20));
+}
+
 TEST_F(NcclTest, MissingRankIsNotWaitedForBeyondThePatience) {
   RankProcesses ranks(NCCL_RANK, {folder_, "2", "1", "missing"}, 2, {0});
   const std::vector<RankEnd> ends = ranks.Wait();

@@ -22,7 +22,7 @@ std::string Read(const std::map<std::string, std::string>& variables) {
       &result);
   if (!problem.empty()) return problem;
   return std::to_string(result.rank) + "/" + std::to_string(result.world) + "/" +
-         std::to_string(result.local_rank) + " " + result.source;
+         std::to_string(result.local_rank) + (result.mpirun ? " mpirun: " : " ") + result.source;
 }
 
 TEST(RankEnvironmentTest, AloneWithoutVariables) {
@@ -33,7 +33,7 @@ TEST(RankEnvironmentTest, ReadsOpenMpi) {
   EXPECT_EQ(Read({{"OMPI_COMM_WORLD_RANK", "3"},
                   {"OMPI_COMM_WORLD_SIZE", "8"},
                   {"OMPI_COMM_WORLD_LOCAL_RANK", "1"}}),
-            "3/8/1 OMPI_COMM_WORLD_RANK and OMPI_COMM_WORLD_SIZE");
+            "3/8/1 mpirun: OMPI_COMM_WORLD_RANK and OMPI_COMM_WORLD_SIZE");
 }
 
 TEST(RankEnvironmentTest, ReadsOwnVariables) {

@@ -83,6 +83,44 @@ TEST(ShardPlanTest, RoutedExpertsAreReducedOverTheirDataGroup) {
   EXPECT_EQ(plan.experts.size(), static_cast<std::size_t>(routed));
 }
 
+// In the storage of a rank the experts of others have no room; what it has is cut as in the whole.
+TEST(ShardPlanTest, ARankHasRoomForItsOwnExpertsAlone) {
+  ModelConfig config = UnitConfig();
+  config.prediction_layers = 1;
+  const auto whole = ParameterLayout::Create(config);
+  std::int64_t experts = 0;
+  for (std::size_t i = 0; i < whole->tensors().size(); ++i) {
+    if (whole->tensors()[i].name.find(".mlp.experts.") == std::string::npos) continue;
+    experts += whole->tensors()[i + 1].offset - whole->tensors()[i].offset;
+  }
+  for (const ParallelLayout& ranks : {ParallelLayout{2, 1}, ParallelLayout{1, 2}, ParallelLayout{2, 4},
+                                      ParallelLayout{1, config.experts}}) {
+    for (int rank = 0; rank < ranks.world(); ++rank) {
+      const RankPlace place = {ranks, rank};
+      const auto held = LayoutOfRank(whole, place);
+      EXPECT_EQ(held->storage_size(), whole->storage_size() - experts + experts / ranks.experts);
+      const ExpertShare share = ExpertsOfRank(place, config.experts);
+      for (int e = 0; e < config.experts; ++e) {
+        const std::string name = "model.layers.1.mlp.experts." + std::to_string(e) + ".up_proj.weight";
+        EXPECT_EQ(held->Find(name) >= 0, share.begin <= e && e < share.end) << name;
+      }
+      const ShardPlan of_rank = ShardPlan::Make(*held, place), of_whole = ShardPlan::Make(*whole, place);
+      ASSERT_EQ(of_rank.buckets.size(), of_whole.buckets.size());
+      EXPECT_EQ(of_rank.own_floats, of_whole.own_floats);
+      for (std::size_t i = 0; i < of_rank.buckets.size(); ++i) {
+        const Bucket &a = of_rank.buckets[i], &b = of_whole.buckets[i];
+        EXPECT_EQ(std::pair(a.layer, a.routed), std::pair(b.layer, b.routed));
+        EXPECT_EQ(a.storage.size(), b.storage.size());
+        for (std::size_t r = 0; r < a.parts.size(); ++r) EXPECT_EQ(a.parts[r].size(), b.parts[r].size());
+        if (rank > 0 && !a.routed) {
+          const ShardPlan first = ShardPlan::Make(*LayoutOfRank(whole, {ranks, 0}), {ranks, 0});
+          EXPECT_EQ(a.storage, first.buckets[i].storage);  // the ranks gather into each other's places
+        }
+      }
+    }
+  }
+}
+
 TEST(ShardPlanTest, PartsAreEven) {
   const auto layout = ParameterLayout::Create(NanoConfig());
   for (const ParallelLayout& ranks : {ParallelLayout{4, 1}, ParallelLayout{2, 2}, ParallelLayout{1, 4}}) {
