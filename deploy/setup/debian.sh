@@ -16,7 +16,7 @@ readonly PACKAGES=(
   # the gRPC edge and its messages
   libgrpc++-dev libgrpc-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev
   # storage, cryptography, HTTP, files people write
-  librocksdb-dev libssl-dev libcurl4-openssl-dev nlohmann-json3-dev libyaml-cpp-dev libcli11-dev
+  librocksdb-dev libssl-dev libcurl4-openssl-dev libboost-dev zlib1g-dev nlohmann-json3-dev libyaml-cpp-dev libcli11-dev
   # metrics
   prometheus-cpp-dev
   # tests

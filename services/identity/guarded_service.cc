@@ -47,9 +47,7 @@ class GuardingHandler final : public MethodHandler {
 
  private:
   absl::Status Check(const grpc::ServerContextBase& context, const google::protobuf::Message& request) const {
-    const auto authenticated = context.auth_context();
-    const auto caller = guard_->Admit(
-        authenticated == nullptr ? std::vector<std::string>() : PeerUris(*authenticated), rule_.method());
+    const auto caller = guard_->Admit(CallerUris(context), rule_.method());
     if (!caller.ok()) return caller.status();
     return guard_->Check(*caller, rule_, request);
   }
