@@ -30,6 +30,8 @@ std::string_view ReasonPhrase(int status) {
       return "Request Timeout";
     case 409:
       return "Conflict";
+    case 413:
+      return "Content Too Large";
     case 415:
       return "Unsupported Media Type";
     case 417:

@@ -18,7 +18,9 @@ struct RequestParser::Impl {
 RequestParser::RequestParser(size_t head_bytes_max) : impl_(std::make_unique<Impl>()) {
   impl_->parser.header_limit(
       static_cast<uint32_t>(std::min<size_t>(head_bytes_max, std::numeric_limits<uint32_t>::max())));
-  impl_->parser.body_limit(boost::none);  // until AcceptBody; nothing of it is read before
+  // Until AcceptBody, before which nothing of it is read. Not boost::none: this release takes that for a
+  // limit of nothing.
+  impl_->parser.body_limit(std::numeric_limits<uint64_t>::max());
   impl_->parser.eager(false);
 }
 

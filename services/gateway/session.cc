@@ -177,7 +177,7 @@ void Session::OnRead(bool ok, size_t bytes) {
 
 void Session::NextRequest() {
   parser_ = std::make_unique<RequestParser>(context_.limits.head_bytes_max);
-  body_unread_ = false;
+  body_unread_ = page_may_read_ = false;
   caller_.reset();
   plan_.reset();
   call_.reset();
@@ -238,6 +238,7 @@ void Session::OnHead() {
   if (!OriginAllowed(head.headers, context_.origins)) {
     return Refuse(OfHttp(403, "pages of this origin may not call; gateway_origins lists those that may"));
   }
+  page_may_read_ = true;
   if (IsPreflight(head)) return Answer(204, PreflightHeaders(head.headers), "");
   if (const auto refusal = Admit(head); refusal.has_value()) return Refuse(*refusal);
   auto read = ReadCall(head, context_.methods);
@@ -416,7 +417,7 @@ void Session::BeginStream(Codec codec, bool gzip) {
   headers.emplace_back("x-accel-buffering", "no");  // a proxy that waits for the end would wait for hours
   if (!keep_alive_ || body_unread_) headers.emplace_back("connection", "close");
   Append(headers, ToHeaders(initial_));
-  Append(headers, CorsHeaders(parser_->head().headers, headers));
+  if (page_may_read_) Append(headers, CorsHeaders(parser_->head().headers, headers));
   Send(ResponseHead(200, headers));
 }
 
@@ -448,7 +449,7 @@ void Session::Answer(int status, Headers more, std::string body) {
   Append(headers, std::move(more));
   if (status != 204) headers.emplace_back("content-length", std::to_string(body.size()));
   if (!keep_alive_ || body_unread_ || draining_) headers.emplace_back("connection", "close");
-  if (status != 204) Append(headers, CorsHeaders(parser_->head().headers, headers));
+  if (status != 204 && page_may_read_) Append(headers, CorsHeaders(parser_->head().headers, headers));
   response_done_ = true;
   Send(ResponseHead(status, headers) + body);
 }

@@ -144,7 +144,8 @@ class Session final : public std::enable_shared_from_this<Session> {
   size_t held_bytes_ = 0;
 
   std::unique_ptr<RequestParser> parser_;
-  bool body_unread_ = false;  // a response goes out before the request has come in
+  bool body_unread_ = false;    // a response goes out before the request has come in
+  bool page_may_read_ = false;  // its origin is listed, or it has none
   std::optional<SpiffeId> caller_;
   std::optional<CallPlan> plan_;
   std::shared_ptr<UpstreamCall> call_;  // shared with gRPC
