@@ -23,6 +23,8 @@ readonly PACKAGES=(
   libgtest-dev libgmock-dev libcpp-httplib-dev
   # the Python client example; pip only downloads the teacher's wheel
   python3 python3-grpcio python3-protobuf python3-pip
+  # the curl example
+  curl jq
   # checks of the Kubernetes manifests
   python3-yaml python3-jsonschema
 )

@@ -369,6 +369,7 @@ void Session::Fail(absl::Status failure) {
 
 void Session::OnEnded(grpc::Status status, const Metadata& trailing) {
   call_running_ = false;
+  call_.reset();
   if (stage_ != Stage::kCalling) return MaybeEnd();
   if (!failure_.ok()) status = ToGrpcStatus(failure_);
   if (!plan_->streaming) return AnswerUnary(status, trailing);

@@ -100,6 +100,7 @@ void UpstreamCall::OnReadDone(bool ok) {
 
 void UpstreamCall::OnDone(const grpc::Status& status) {
   events_.ended(status, Copied(context_.GetServerTrailingMetadata()));
+  events_ = {};                                                 // which hold the session, which may hold this
   const std::shared_ptr<UpstreamCall> last = std::move(self_);  // this ends with the function
 }
 

@@ -78,7 +78,7 @@ TEST(RequestParserTest, RefusesWhatIsNoRequestOfThisVersion) {
       {"GET / HTTP/1.1\r\n\r\n", 400},                        // no Host
       {"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400},  // two
       {"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400},     // for a proxy
-      {"* / HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+      {"(x) / HTTP/1.1\r\nHost: a\r\n\r\n", 400},
       {"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 505},
       {"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400},
       {"GET / HTTP/1.1\r\nHost: a\r\nX: \1\r\n\r\n", 400},

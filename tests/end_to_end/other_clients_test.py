@@ -1,0 +1,138 @@
+"""The examples of deploy/examples/curl and deploy/examples/cpp against a retortd with mutual TLS: one over the HTTP gateway,
+one over gRPC. Each submits a job, follows it and fetches the evidence.
+
+    other_clients_test.py --bin build/release/bin --build build/release/examples
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import cluster
+
+EXAMPLES = cluster.REPOSITORY / "deploy" / "examples"
+BIN = BUILD = None
+PROJECT = "demo"
+
+JOB = {
+    "teacher": "embedded", "prompt_licence": "own", "extract_only": True, "concurrency": 4,
+    "purpose": {"kind": "general_llm", "use": "commercial", "name": "other-clients", "base_model": "", "distributed": False,
+                "hosted": False, "sold": False, "monthly_active_users": 0, "competition": {"declared_by": "a test"}},
+    "prompts": [{"id": f"p{n}", "text": f"Name {n + 2} kinds of bread.", "split": "train"} for n in range(4)],
+    "sampling": {"top_p": 1, "seed": 1, "max_tokens": 6, "top_logprobs": 4},
+}
+REFUSED = dict(JOB, teacher="openai", purpose=dict(
+    JOB["purpose"], distributed=True, hosted=True, sold=True,
+    competition={"declared_by": "a test", "providers": ["openai"]}))
+
+
+class OtherClients(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        os.environ.pop("OPENAI_API_KEY", None)  # nothing here may ever reach a real endpoint
+        cls.folder = tempfile.TemporaryDirectory(prefix="retort-clients-")
+        cls.work = pathlib.Path(cls.folder.name)
+        cls.cluster = cluster.Cluster(BIN, cls.work)
+        cls.address = cls.cluster.start_together(gateway=True)
+        cls.gateway = f"127.0.0.1:{cls.cluster.ports['gateway']}"
+        cls.dev = cls.work / "identity" / "dev"
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.cluster.__exit__(None, None, None)
+        cls.folder.cleanup()
+
+    def job_file(self, name, job):
+        path = self.work / name
+        path.write_text(json.dumps(job))
+        return path
+
+    def curl_example(self, job, out, *more):
+        return subprocess.run(
+            [EXAMPLES / "curl" / "submit_job.sh", "--server", self.gateway, "--cert", self.dev / "client.crt", "--key",
+             self.dev / "client.key", "--ca", self.dev / "ca.crt", "--job", job, "--out", out, *more],
+            capture_output=True, text=True, timeout=200)
+
+    def cpp_example(self, job, out):
+        return subprocess.run(
+            [BUILD / "cpp" / "submit_job", self.address, self.dev / "client.crt", self.dev / "client.key",
+             self.dev / "ca.crt", job, out], capture_output=True, text=True, timeout=200)
+
+    def check_evidence(self, done, out):
+        """Every byte that the server streams for this size of the tree is in the folder, and nothing else is."""
+        said = re.search(r"evidence: (\d+) files of (\d+) entries", done.stdout)
+        self.assertTrue(said, done.stdout + done.stderr)
+        stubs = self.cluster.stubs
+        ledger = stubs.ledger_grpc.LedgerServiceStub(self.cluster.channels["all"])
+        wanted = {}
+        for chunk in ledger.ReadEvidence(stubs.ledger.ReadEvidenceRequest(
+                name=f"projects/{PROJECT}/ledgers/main", tree_size=int(said[2])), timeout=60):
+            wanted[chunk.path] = wanted.get(chunk.path, b"") + chunk.content
+        found = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        self.assertEqual(sorted(found), sorted(wanted))
+        self.assertEqual(int(said[1]), len(wanted))
+        for path, content in wanted.items():
+            if path != "checkpoint":  # signed anew each time; its first lines are origin, size and root
+                self.assertEqual(found[path], content, path)
+        self.assertIn(said[2], found["checkpoint"].decode().splitlines()[1])
+
+    def test_curl(self):
+        out = self.work / "curl-evidence"
+        done = self.curl_example(self.job_file("curl.json", JOB), out, "--job-id", "by-curl")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn(f"created projects/{PROJECT}/jobs/by-curl", done.stdout)
+        self.assertIn("succeeded samples 4/4", done.stdout)
+        self.check_evidence(done, out)
+
+    def test_curl_refused_by_policy(self):
+        refused = self.curl_example(self.job_file("refused.json", REFUSED), self.work / "none")
+        self.assertEqual(refused.returncode, 3, refused.stdout + refused.stderr)
+        self.assertIn("POLICY_DENIED", refused.stderr)
+
+    def test_curl_field_that_is_unknown(self):
+        wrong = self.curl_example(self.job_file("typo.json", dict(JOB, techer="embedded")), self.work / "none")
+        self.assertEqual(wrong.returncode, 1, wrong.stdout + wrong.stderr)
+        self.assertIn("techer", wrong.stderr)
+
+    def test_curl_away(self):
+        away = self.curl_example(self.job_file("away.json", JOB), self.work / "none", "--server", "127.0.0.1:1")
+        self.assertEqual(away.returncode, 7, away.stdout + away.stderr)
+
+    def test_curl_without_a_certificate(self):
+        stranger = subprocess.run(
+            ["curl", "--silent", "--max-time", "20", "--cacert", self.dev / "ca.crt", "--header",
+             "Content-Type: application/json", "--data", "{}",
+             f"https://{self.gateway}/retort.jobs.v1.JobsService/ListJobs"], capture_output=True, timeout=30)
+        self.assertNotEqual(stranger.returncode, 0)
+        self.assertEqual(stranger.stdout, b"")
+
+    def test_cpp(self):
+        source, build = EXAMPLES / "cpp", BUILD / "cpp"
+        subprocess.run(["cmake", "-S", source, "-B", build, "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"],
+                       check=True, capture_output=True, timeout=120)
+        built = subprocess.run(["cmake", "--build", build, "--parallel", str(os.cpu_count())], capture_output=True, text=True,
+                               timeout=500)
+        self.assertEqual(built.returncode, 0, built.stdout + built.stderr)
+        out = self.work / "cpp-evidence"
+        done = self.cpp_example(self.job_file("cpp.json", JOB), out)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("STATE_SUCCEEDED samples 4/4", done.stdout)
+        self.check_evidence(done, out)
+        refused = self.cpp_example(self.job_file("cpp-refused.json", REFUSED), self.work / "cpp-none")
+        self.assertEqual(refused.returncode, 3, refused.stdout + refused.stderr)
+        self.assertIn("POLICY_DENIED", refused.stderr)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bin", required=True)
+    parser.add_argument("--build", required=True, type=pathlib.Path, help="folder that the C++ example is built in")
+    known, rest = parser.parse_known_args()
+    BIN, BUILD = known.bin, known.build.resolve()
+    unittest.main(argv=[sys.argv[0], *rest], verbosity=2)
