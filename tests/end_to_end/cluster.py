@@ -149,12 +149,12 @@ class Cluster:
         for role in ROLES:
             self.await_serving(role)
 
-    def start_together(self, gateway=False):
+    def start_together(self, gateway=False, reflection=False):
         """One process with all roles on the data of the four; returns its address. Its name for kill() is "all". With
         `gateway` it has the HTTP gateway too, on ports["gateway"]."""
         config = self.stubs.server_config.ServerConfig()
         config.CopyFrom(self.base)
-        config.data_dir, config.reflection = str(self.work / "data"), False
+        config.data_dir, config.reflection = str(self.work / "data"), reflection
         config.listen = f"127.0.0.1:{free_port()}"
         config.gateway_listen = ""  # that of --dev
         if gateway:

@@ -69,7 +69,10 @@ class OtherClients(unittest.TestCase):
         said = re.search(r"evidence: (\d+) files of (\d+) entries", done.stdout)
         self.assertTrue(said, done.stdout + done.stderr)
         stubs = self.cluster.stubs
-        ledger = stubs.ledger_grpc.LedgerServiceStub(self.cluster.channels["all"])
+        channel = cluster.retort_client.connect(self.address, self.dev / "client.crt", self.dev / "client.key",
+                                                self.dev / "ca.crt")
+        self.addCleanup(channel.close)
+        ledger = stubs.ledger_grpc.LedgerServiceStub(channel)
         wanted = {}
         for chunk in ledger.ReadEvidence(stubs.ledger.ReadEvidenceRequest(
                 name=f"projects/{PROJECT}/ledgers/main", tree_size=int(said[2])), timeout=60):
@@ -127,6 +130,41 @@ class OtherClients(unittest.TestCase):
         refused = self.cpp_example(self.job_file("cpp-refused.json", REFUSED), self.work / "cpp-none")
         self.assertEqual(refused.returncode, 3, refused.stdout + refused.stderr)
         self.assertIn("POLICY_DENIED", refused.stderr)
+
+
+class DevGateway(unittest.TestCase):
+    """The gateway of `retortd --dev`: plain HTTP for this user, at the address that dev/gateway names."""
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="retort-gateway-")
+        self.addCleanup(self.folder.cleanup)
+        self.data = pathlib.Path(self.folder.name)
+        self.log = open(self.data / "retortd.log", "wb")
+        self.addCleanup(self.log.close)
+        self.server = subprocess.Popen([f"{BIN}/retortd", "--dev", "--data-dir", self.data, "--listen", "127.0.0.1:0",
+                                        "--packs-dir", cluster.REPOSITORY / "policy" / "packs"],
+                                       stdout=self.log, stderr=self.log)
+        self.addCleanup(self.server.kill)
+        cluster.wait_until("retortd serves", 60, (self.data / "dev" / "endpoint").exists)
+        self.gateway = (self.data / "dev" / "gateway").read_text().strip()
+
+    def ask(self, *arguments, prefix=()):
+        return subprocess.run([*prefix, "curl", "--silent", "--max-time", "20", "--write-out", "\n%{http_code}", *arguments],
+                              capture_output=True, text=True, timeout=30)
+
+    def test_serves_this_user_and_nobody_else(self):
+        url = f"http://{self.gateway}/retort.jobs.v1.JobsService/ListJobs"
+        request = ["--header", "Content-Type: application/json", "--data", '{"parent": "projects/demo"}', url]
+        self.assertEqual(self.ask(*request).stdout, "{}\n200")
+        self.assertEqual(self.ask("--header", "Host: rebound.example", *request).stdout.splitlines()[-1], "403")
+        self.assertEqual(self.ask("--header", "Origin: https://page.example", *request).stdout.splitlines()[-1], "403")
+        if os.geteuid() == 0:  # only root can be somebody else
+            stranger = self.ask(*request, prefix=("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"))
+            self.assertNotEqual(stranger.returncode, 0, stranger.stdout)
+            self.assertIn("it is of the user 65534", (self.data / "retortd.log").read_text())
+        self.server.terminate()
+        self.assertEqual(self.server.wait(timeout=30), 0)
+        self.assertFalse((self.data / "dev" / "gateway").exists())
 
 
 if __name__ == "__main__":

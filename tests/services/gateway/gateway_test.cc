@@ -7,6 +7,8 @@
 #include "services/gateway/gzip.h"
 #include "services/identity/forwarded_identity.h"
 #include "services/identity/peer.h"
+#include "services/telemetry/call_telemetry.h"
+#include "services/telemetry/metrics.h"
 #include "tests/services/gateway/gateway_fixture.h"
 
 namespace retort::services::gateway {
@@ -200,6 +202,27 @@ TEST_F(GatewayTest, TheGuardDecidesAboutTheProjectToo) {
   EXPECT_EQ(response.status, 403);
   EXPECT_EQ(json::parse(response.body)["details"][0]["debug"]["reason"], "PERMISSION_DENIED");
   EXPECT_EQ(jobs_.calls, 0);
+}
+
+TEST_F(GatewayTest, ItsCallsAreCountedAsAnyOther) {
+  Metrics metrics({.version = "1", .commit = "c"});
+  auto server = EdgeServer::Start(
+      {.listen = "127.0.0.1:0",
+       .tls = Paths("server"),
+       .access = access_->guard(),
+       .telemetry = MakeCallTelemetry({.metrics = &metrics, .methods = MethodsOf({kJobs})})},
+      {{&jobs_, kJobs}});
+  ASSERT_TRUE(server.ok()) << server.status();
+  options_.channel = (*server)->InProcessChannel();
+  Serve();
+  EXPECT_EQ(Ask(Post(port(), kGetJob, kJson, kName)).status, 200);
+  gateway_.reset();  // after which the call has ended on every side
+  options_.channel.reset();
+  (*server)->Drain(std::chrono::seconds(10));
+  const std::string wanted =
+      std::string("retort_rpc_server_call_duration_seconds_count{grpc_code=\"OK\",grpc_method=\"") + kGetJob +
+      "\"} 1";
+  EXPECT_NE(metrics.Text().find(wanted), std::string::npos) << metrics.Text();
 }
 
 // HTTP.
