@@ -2,6 +2,7 @@
 // service in process, behind the gateway without TLS. One process serves one configuration, which the runner
 // writes on standard input (connectrpc/conformance, docs/testing_servers.md).
 #include <grpcpp/grpcpp.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -156,6 +157,11 @@ void WriteDelimited(const google::protobuf::Message& message) {
 
 int main() {
   using namespace retort::services;
+  sigset_t signals;  // blocked in every thread to come
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   const auto request = ReadDelimited<ServerCompatRequest>();
   if (request.use_tls())
     Die("wanted a configuration without TLS: the gateway's needs certificates with SPIFFE ids");
@@ -192,7 +198,7 @@ int main() {
   response.set_host("127.0.0.1");
   response.set_port(static_cast<uint32_t>((*gateway)->port()));
   WriteDelimited(response);
-  while (std::fgetc(stdin) != EOF) {  // the runner closes it, or ends the process
-  }
+  int signal = 0;  // by which the runner ends the process
+  sigwait(&signals, &signal);
   return 0;
 }
