@@ -4,7 +4,9 @@
 //   auto gateway = Gateway::Start({.listen = "0.0.0.0:7445", .tls = tls, .services = names, .access = guard,
 //                                  .channel = server->InProcessChannel()});
 //   ...
-//   (*gateway)->Drain(std::chrono::seconds(10));        // before the server drains
+//   (*gateway)->BeginDrain();
+//   server->Drain(std::chrono::seconds(10));            // ends the gateway's calls with all others
+//   (*gateway)->Drain(std::chrono::seconds(1));         // which then only has to write what they came to
 //
 // It calls the services as their gRPC clients do, over a channel that stays in the process, so the same
 // guard, limits, audit and telemetry see every call. Who calls is whom the client's certificate names. Unary

@@ -82,10 +82,15 @@ void UpstreamCall::Cancel() {
 }
 
 void UpstreamCall::OnReadInitialMetadataDone(bool ok) {
+  const std::lock_guard lock(events_mutex_);
   if (ok) events_.began(Copied(context_.GetServerInitialMetadata()));
+  began_ = true;
+  if (early_.has_value()) events_.message(*std::move(early_));
+  early_.reset();
 }
 
 void UpstreamCall::OnReadDone(bool ok) {
+  std::string bytes = ok ? BytesOf(response_) : std::string();  // before another read may begin
   bool again = false;
   {
     const std::lock_guard lock(mutex_);
@@ -95,7 +100,9 @@ void UpstreamCall::OnReadDone(bool ok) {
   }
   if (!ok) return RemoveHold();
   if (again) return ReadOne();
-  events_.message(BytesOf(response_));
+  const std::lock_guard lock(events_mutex_);
+  if (began_) return events_.message(std::move(bytes));
+  early_ = std::move(bytes);
 }
 
 void UpstreamCall::OnDone(const grpc::Status& status) {

@@ -71,6 +71,12 @@ class UpstreamCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
   bool reading_ = false;  // guarded by mutex_, as what follows
   bool read_all_ = false;
   bool cancelled_ = false;
+
+  // gRPC may tell of the first message, on another thread, before it has told of the metadata that came
+  // first.
+  std::mutex events_mutex_;
+  bool began_ = false;  // guarded by events_mutex_, as what follows
+  std::optional<std::string> early_;
 };
 
 }  // namespace retort::services::gateway

@@ -33,6 +33,7 @@ using retort::server::v1::ServerConfig;
 using retort::services::Log, retort::services::LogLevel;
 
 constexpr auto kDrainGrace = std::chrono::seconds(10);
+constexpr auto kAnswerGrace = std::chrono::seconds(1);  // of the gateway, to write what its calls came to
 constexpr auto kExpiryCheck = std::chrono::hours(1);
 constexpr std::chrono::seconds kDrainWait(2);
 constexpr std::chrono::milliseconds kForEver(-1);
@@ -171,8 +172,8 @@ absl::Status Serve(const Flags& flags, const ServerConfig& config, const std::se
   AwaitSignal(signals, DrainWait(config));  // a second signal is impatient
   if (*gateway != nullptr) (*gateway)->BeginDrain();
   (*hosted)->Stop(kDrainGrace);
-  if (*gateway != nullptr) (*gateway)->Drain(kDrainGrace);
-  (*server)->Drain(kDrainGrace);
+  (*server)->Drain(kDrainGrace);  // calls of the gateway among them
+  if (*gateway != nullptr) (*gateway)->Drain(kAnswerGrace);
   return absl::OkStatus();
 }
 

@@ -323,6 +323,27 @@ TEST_F(GatewayTest, AStreamEndsWithItsStatusAndTrailers) {
   EXPECT_EQ(end["metadata"]["x-cost"], json::array({"7"}));
 }
 
+TEST_F(GatewayTest, AStreamAlwaysBeginsWithItsHead) {
+  jobs_.watch = [](grpc::ServerContext& context, auto& writer) {
+    context.AddInitialMetadata("x-began", "yes");
+    jobs::v1::WatchJobResponse response;
+    response.set_event("one");
+    writer.Write(response);
+    return grpc::Status::OK;
+  };
+  Serve();
+  // Metadata and message come together, and on different threads: often enough to see them in either order.
+  HttpPeer peer(port());
+  const std::string request = Post(port(), kWatchJob, kJsonStream, MakeEnvelope(0, kName));
+  for (int i = 0; i < 2000; ++i) {
+    peer.Send(request);
+    const HttpResponse response = peer.Read();
+    ASSERT_EQ(response.status, 200) << i;
+    ASSERT_EQ(response.header("x-began"), "yes") << i;
+    ASSERT_EQ(response.body, MakeEnvelope(0, R"({"event":"one"})") + MakeEnvelope(kEndStreamFlag, "{}")) << i;
+  }
+}
+
 TEST_F(GatewayTest, AStreamIsCompressedMessageByMessage) {
   jobs_.watch = [](auto&, auto& writer) {
     jobs::v1::WatchJobResponse response;
