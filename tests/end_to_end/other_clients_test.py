@@ -166,6 +166,30 @@ class DevGateway(unittest.TestCase):
         self.assertEqual(self.server.wait(timeout=30), 0)
         self.assertFalse((self.data / "dev" / "gateway").exists())
 
+    def test_stops_with_a_stream_that_is_open(self):
+        url = f"http://{self.gateway}/retort.jobs.v1.JobsService/"
+        prompts = [{"id": f"p{n}", "text": f"Tell a story about {n} loaves.", "split": "train"} for n in range(200)]
+        job = {"parent": "projects/demo", "jobId": "long", "spec": dict(JOB, prompts=prompts, sampling=dict(
+            JOB["sampling"], max_tokens=200))}
+        created = self.ask("--header", "Content-Type: application/json", "--data", json.dumps(job), url + "CreateJob")
+        self.assertEqual(created.stdout.splitlines()[-1], "200", created.stdout)
+        message = b'{"name":"projects/demo/jobs/long"}'
+        body = self.data / "body"
+        body.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
+        answer = self.data / "answer"
+        watch = subprocess.Popen(["curl", "--silent", "--no-buffer", "--max-time", "60", "--output", answer, "--header",
+                                  "Content-Type: application/connect+json", "--data-binary", f"@{body}", url + "WatchJob"])
+        cluster.wait_until("the watch has begun", 30, lambda: answer.exists() and answer.stat().st_size > 100)
+        self.server.terminate()
+        self.assertEqual(self.server.wait(timeout=30), 0)
+        self.assertEqual(watch.wait(timeout=10), 0)  # the response was complete
+        # Its last message is flagged as the end.
+        rest, flags = answer.read_bytes(), None
+        while rest:
+            flags, size = rest[0], int.from_bytes(rest[1:5], "big")
+            rest = rest[5 + size:]
+        self.assertEqual(flags, 2)
+
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
