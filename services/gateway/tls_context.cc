@@ -97,15 +97,18 @@ absl::Status TlsFiles::Refresh() {
   const std::string now = pem.ok() ? DigestOf(*pem) : std::string(pem.status().message());
   {
     const std::lock_guard lock(mutex_);
-    if (now == seen_) return absl::OkStatus();
-    seen_ = now;
+    if (now == used_) return absl::OkStatus();
   }
-  if (!pem.ok()) return pem.status();
-  if (auto s = CheckTlsFiles(paths_, std::chrono::system_clock::now()); !s.ok()) return s;
-  auto made = Make(paths_, *pem);
-  if (!made.ok()) return made.status();
+  const absl::Status ready =
+      pem.ok() ? CheckTlsFiles(paths_, std::chrono::system_clock::now()) : pem.status();
+  auto made = ready.ok() ? Make(paths_, *pem) : absl::StatusOr<std::shared_ptr<TlsContext>>(ready);
   const std::lock_guard lock(mutex_);
+  if (!made.ok()) {  // tried again each time: a certificate may begin later, without a change
+    const bool said = std::exchange(refused_, now) == now;
+    return said ? absl::OkStatus() : made.status();
+  }
   context_ = *std::move(made);
+  used_ = now;
   return absl::OkStatus();
 }
 

@@ -35,7 +35,7 @@ class TlsFiles {
   const TlsPaths paths_;
   mutable std::mutex mutex_;
   std::shared_ptr<TlsContext> context_;  // guarded by mutex_; shared with the connections that began with it
-  std::string seen_;                     // what the files held when they were last looked at
+  std::string used_, refused_;  // digests of what the context is made of, and of what could not be used
 };
 
 }  // namespace retort::services::gateway

@@ -1,9 +1,11 @@
 // Mutual TLS of the gateway.
 #include <thread>
 
+#include "services/gateway/tls_context.h"
 #include "services/identity/peer.h"
 #include "tests/services/gateway/connect_client.h"
 #include "tests/services/gateway/gateway_fixture.h"
+#include "tests/services/identity/test_authority.h"
 
 namespace retort::services::gateway {
 namespace {
@@ -75,6 +77,26 @@ TEST_F(GatewayTlsTest, NewCertificatesAreServedWithoutARestart) {
     std::this_thread::yield();
   EXPECT_EQ(Call(in(second, "client")), "OK");
   EXPECT_EQ(Call(in(first, "client")), "NO_CONNECTION");
+}
+
+TEST(TlsFilesTest, ACertificateThatBeginsLaterIsUsedThen) {
+  const std::string folder = testing::TempDir() + "/tls_files_test." + std::to_string(getpid());
+  std::filesystem::create_directories(folder);
+  const TestAuthority authority(folder);
+  const TlsPaths paths = authority.Issue("server", {{"spiffe://retort.example/server"}});
+  auto files = TlsFiles::Open(paths);
+  ASSERT_TRUE(files.ok()) << files.status();
+  const auto before = (*files)->context();
+  authority.Issue("server", {{"spiffe://retort.example/server"}, std::chrono::seconds(2)});
+  EXPECT_EQ((*files)->Refresh().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ((*files)->Refresh(), absl::OkStatus());  // said once
+  EXPECT_EQ((*files)->context(), before);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while ((*files)->context() == before && std::chrono::steady_clock::now() < end) {
+    EXPECT_EQ((*files)->Refresh(), absl::OkStatus());
+  }
+  EXPECT_NE((*files)->context(), before);
+  std::filesystem::remove_all(folder);
 }
 
 }  // namespace
