@@ -3,7 +3,7 @@ JOBS ?= $(shell nproc)
 PRESET ?= release
 BUILD := build/$(PRESET)
 
-.PHONY: demo test test-kubernetes drill load build setup kernels lint format format-check sanitize sanitize-smoke fuzz-smoke clean
+.PHONY: demo test test-kubernetes test-clients drill load build setup kernels lint format format-check sanitize sanitize-smoke fuzz-smoke clean
 
 demo: setup
 	cmake --preset $(PRESET)
@@ -34,6 +34,13 @@ load: setup
 	cmake --preset $(PRESET)
 	cmake --build $(BUILD) -j$(JOBS) --target retort retortd load_clients
 	/usr/bin/python3 -B tests/bench/load_bench.py --bin $(BUILD)/bin $(ARGS)
+
+# Public clients against a real server: the Connect conformance runner, the Node example, grpcurl over every method. Needs Go and Node;
+# what it builds and installs is cached (tests/clients/build.sh). ARGS=Conformance picks a part.
+test-clients: setup
+	cmake --preset $(PRESET) -DRETORT_CONFORMANCE_PROTO=$$(tests/clients/build.sh)/proto
+	cmake --build $(BUILD) -j$(JOBS) --target retortd retort-train conformance_server
+	/usr/bin/python3 -B tests/clients/clients_test.py --bin $(BUILD)/bin --clients $$(tests/clients/build.sh) $(ARGS)
 
 build:
 	cmake --preset $(PRESET)

@@ -33,7 +33,7 @@ import uuid
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # Compiled into the programs, so no loader names them: Debian package and the header that tells its version is in use.
-HEADER_ONLY = ("libcli11-dev", "nlohmann-json3-dev")
+HEADER_ONLY = ("libboost1.74-dev", "libcli11-dev", "nlohmann-json3-dev")
 ELF = b"\x7fELF"
 
 

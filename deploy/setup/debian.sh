@@ -16,13 +16,15 @@ readonly PACKAGES=(
   # the gRPC edge and its messages
   libgrpc++-dev libgrpc-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev
   # storage, cryptography, HTTP, files people write
-  librocksdb-dev libssl-dev libcurl4-openssl-dev nlohmann-json3-dev libyaml-cpp-dev libcli11-dev
+  librocksdb-dev libssl-dev libcurl4-openssl-dev libboost-dev zlib1g-dev nlohmann-json3-dev libyaml-cpp-dev libcli11-dev
   # metrics
   prometheus-cpp-dev
   # tests
   libgtest-dev libgmock-dev libcpp-httplib-dev
   # the Python client example; pip only downloads the teacher's wheel
   python3 python3-grpcio python3-protobuf python3-pip
+  # the curl example
+  curl jq
   # checks of the Kubernetes manifests
   python3-yaml python3-jsonschema
 )

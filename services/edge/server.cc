@@ -19,8 +19,6 @@
 namespace retort::services {
 namespace {
 
-constexpr int kReceiveBytesMax = 4 << 20;
-constexpr int kSendBytesMax = 8 << 20;  // a sample with wide log-probabilities and its proof
 constexpr int kMetadataBytesMax = 16 << 10;
 constexpr int kStreamsPerConnectionMax = 256;
 constexpr int kThreadsMax = 512;
@@ -101,6 +99,12 @@ absl::StatusOr<std::unique_ptr<EdgeServer>> EdgeServer::Start(EdgeServerOptions 
   }
   return std::unique_ptr<EdgeServer>(
       new EdgeServer(std::move(limits), std::move(guarded), std::move(server), port));
+}
+
+std::shared_ptr<grpc::Channel> EdgeServer::InProcessChannel() const {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(kSendBytesMax);
+  return server_->InProcessChannel(arguments);
 }
 
 void EdgeServer::SetServing(bool serving) {

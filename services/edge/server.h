@@ -15,6 +15,7 @@
 #include "services/identity/call_limits.h"
 
 namespace grpc {
+class Channel;
 class Server;
 class Service;
 }  // namespace grpc
@@ -22,6 +23,10 @@ class Service;
 namespace retort::services {
 
 class AccessGuard;
+
+// Of one message, in either protocol that a server speaks.
+inline constexpr int kReceiveBytesMax = 4 << 20;
+inline constexpr int kSendBytesMax = 8 << 20;  // a sample with wide log-probabilities and its proof
 
 struct EdgeServerOptions {
   std::string listen;  // host:port; port 0 picks a free one
@@ -57,6 +62,11 @@ class EdgeServer {
 
   // The bound port.
   int port() const { return port_; }
+
+  // A channel to this server that never leaves the process: the same guard, limits and telemetry, no TLS.
+  // Calls on it name their caller by ForwardIdentity (services/identity/forwarded_identity.h); without it
+  // they have none and are refused. It may outlive the server, whose calls then fail with Unavailable.
+  std::shared_ptr<grpc::Channel> InProcessChannel() const;
 
   // Overall health, for readiness.
   void SetServing(bool serving);

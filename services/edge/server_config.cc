@@ -76,6 +76,16 @@ absl::Status CheckObservation(const ServerConfig& config, bool jobs) {
       return InvalidField(field, value, "a port of its own: it is plaintext, and another field has this one");
     }
   }
+  if (!config.gateway_listen().empty()) {
+    if (!IsAddress(config.gateway_listen()))
+      return InvalidField("gateway_listen", config.gateway_listen(), "host:port");
+    if (!config.gateway_listen().ends_with(":0") && !taken.insert(config.gateway_listen()).second)
+      return InvalidField("gateway_listen", config.gateway_listen(),
+                          "a port of its own: another field has this one");
+  } else if (config.gateway_origins_size() > 0) {
+    return InvalidField("gateway_origins", config.gateway_origins(0),
+                        "gateway_listen: without it nothing is served to pages");
+  }
   if (!config.advertise().empty() && !jobs) {
     return InvalidField("advertise", config.advertise(), "nothing: only the role jobs uses it");
   }

@@ -58,18 +58,8 @@ std::string TextOf(SystemTime time) {
 }
 
 CertificateFacts FactsOf(X509* certificate) {
-  CertificateFacts facts{
-      TimeOf(X509_get0_notBefore(certificate)), TimeOf(X509_get0_notAfter(certificate)), {}};
-  const NamesOwner names(
-      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
-  for (int i = 0; names != nullptr && i < sk_GENERAL_NAME_num(names.get()); ++i) {
-    const GENERAL_NAME* name = sk_GENERAL_NAME_value(names.get(), i);
-    if (name->type != GEN_URI) continue;
-    const ASN1_IA5STRING* uri = name->d.uniformResourceIdentifier;
-    facts.uris.emplace_back(reinterpret_cast<const char*>(ASN1_STRING_get0_data(uri)),
-                            static_cast<size_t>(ASN1_STRING_length(uri)));
-  }
-  return facts;
+  return {TimeOf(X509_get0_notBefore(certificate)), TimeOf(X509_get0_notAfter(certificate)),
+          CertificateUris(certificate)};
 }
 
 absl::StatusOr<KeyOwner> LoadKey(const std::string& path) {
@@ -86,6 +76,20 @@ absl::StatusOr<KeyOwner> LoadKey(const std::string& path) {
 }
 
 }  // namespace
+
+std::vector<std::string> CertificateUris(X509* certificate) {
+  std::vector<std::string> uris;
+  const NamesOwner names(
+      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
+  for (int i = 0; names != nullptr && i < sk_GENERAL_NAME_num(names.get()); ++i) {
+    const GENERAL_NAME* name = sk_GENERAL_NAME_value(names.get(), i);
+    if (name->type != GEN_URI) continue;
+    const ASN1_IA5STRING* uri = name->d.uniformResourceIdentifier;
+    uris.emplace_back(reinterpret_cast<const char*>(ASN1_STRING_get0_data(uri)),
+                      static_cast<size_t>(ASN1_STRING_length(uri)));
+  }
+  return uris;
+}
 
 absl::StatusOr<CertificateFacts> ReadCertificate(const std::string& path) {
   auto certificate = LoadCertificate(path);

@@ -9,6 +9,8 @@
 #include "absl/status/statusor.h"
 #include "services/edge/tls_paths.h"
 
+struct x509_st;  // X509 of OpenSSL
+
 namespace retort::services {
 
 using SystemTime = std::chrono::system_clock::time_point;
@@ -22,6 +24,9 @@ struct CertificateFacts {
 
 // NotFound or FailedPrecondition when the file cannot be read, InvalidArgument when it holds no certificate.
 absl::StatusOr<CertificateFacts> ReadCertificate(const std::string& path);
+
+// URIs of the alternative names of a certificate that is in memory, in their order.
+std::vector<std::string> CertificateUris(x509_st* certificate);
 
 // A certificate that ends sooner than this is warned about: in the log, by `retort doctor`, by the alert.
 inline constexpr std::chrono::hours kExpiryWarning{24};

@@ -51,9 +51,7 @@ class GuardingHandler final : public MethodHandler {
  private:
   absl::Status Check(const grpc::ServerContextBase& context, const google::protobuf::Message& request,
                      std::optional<CallLimits::Ticket>& ticket) const {
-    const auto authenticated = context.auth_context();
-    const auto caller = guard_->Admit(
-        authenticated == nullptr ? std::vector<std::string>() : PeerUris(*authenticated), rule_.method());
+    const auto caller = guard_->Admit(CallerUris(context), rule_.method());
     if (!caller.ok()) return caller.status();
     if (limits_ != nullptr && !guard_->IsService(*caller)) {
       auto taken = limits_->Take(caller->text(), stream_);

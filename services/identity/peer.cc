@@ -2,6 +2,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include "services/identity/forwarded_identity.h"
 #include "services/identity/spiffe_id.h"
 
 namespace retort::services {
@@ -13,10 +14,14 @@ std::vector<std::string> PeerUris(const grpc::AuthContext& context) {
   return uris;
 }
 
-std::string CallerOf(const grpc::ServerContextBase& context) {
+std::vector<std::string> CallerUris(const grpc::ServerContextBase& context) {
+  if (auto forwarded = ForwardedIdentity(context); forwarded.has_value()) return {*std::move(forwarded)};
   const auto authenticated = context.auth_context();
-  if (authenticated == nullptr) return "";
-  const auto identity = SpiffeId::FromCertificateUris(PeerUris(*authenticated));
+  return authenticated == nullptr ? std::vector<std::string>() : PeerUris(*authenticated);
+}
+
+std::string CallerOf(const grpc::ServerContextBase& context) {
+  const auto identity = SpiffeId::FromCertificateUris(CallerUris(context));
   return identity.ok() ? identity->text() : "";
 }
 

@@ -14,6 +14,7 @@
 #include "ledger/hex.h"
 #include "ledger/signing.h"
 #include "services/edge/dev_identity.h"
+#include "services/identity/certificate.h"
 
 namespace retort::services {
 namespace {
@@ -110,7 +111,8 @@ void AddTeachers(server::v1::ServerConfig& config) {
 absl::StatusOr<server::v1::ServerConfig> MakeDevConfig(const DevOptions& options) {
   for (const auto& [flag, address] : {std::pair<const char*, const std::string&>{"--listen", options.listen},
                                       {"--health-listen", options.health_listen},
-                                      {"--metrics-listen", options.metrics_listen}}) {
+                                      {"--metrics-listen", options.metrics_listen},
+                                      {"--gateway-listen", options.gateway_listen}}) {
     const std::string host = address.substr(0, address.rfind(':'));
     if (host == "127.0.0.1" || host == "localhost") continue;
     if (address.empty() && flag != std::string_view("--listen")) continue;
@@ -133,6 +135,7 @@ absl::StatusOr<server::v1::ServerConfig> MakeDevConfig(const DevOptions& options
   config.set_packs_dir(options.packs_dir);
   config.set_health_listen(options.health_listen);
   config.set_metrics_listen(options.metrics_listen);
+  config.set_gateway_listen(options.gateway_listen);
   config.set_reflection(true);
   config.mutable_tls()->set_certificate(dev + "/server.crt");
   config.mutable_tls()->set_private_key(dev + "/server.key");
@@ -164,17 +167,32 @@ absl::StatusOr<server::v1::ServerConfig> MakeDevConfig(const DevOptions& options
   return config;
 }
 
-absl::Status WriteDevEndpoint(const std::string& data_dir, const std::string& endpoint) {
-  const std::string path = data_dir + "/dev/endpoint";
-  if (auto s = WriteDurably(path + ".new", endpoint + "\n", O_TRUNC, 0644); !s.ok()) return s;
-  if (rename((path + ".new").c_str(), path.c_str()) != 0) {
-    return absl::FailedPreconditionError(path + ": cannot be written: " + std::strerror(errno));
+absl::Status WriteDevEndpoint(const std::string& data_dir, const std::string& endpoint,
+                              const std::string& gateway) {
+  for (const auto& [name, address] :
+       {std::pair<const char*, const std::string&>{"gateway", gateway}, {"endpoint", endpoint}}) {
+    const std::string path = data_dir + "/dev/" + name;
+    if (address.empty()) {
+      unlink(path.c_str());  // of a process that was killed
+      continue;
+    }
+    if (auto s = WriteDurably(path + ".new", address + "\n", O_TRUNC, 0644); !s.ok()) return s;
+    if (rename((path + ".new").c_str(), path.c_str()) != 0) {
+      return absl::FailedPreconditionError(path + ": cannot be written: " + std::strerror(errno));
+    }
   }
   return absl::OkStatus();
 }
 
 void RemoveDevEndpoint(const std::string& data_dir) {
   unlink((data_dir + "/dev/endpoint").c_str());
+  unlink((data_dir + "/dev/gateway").c_str());
+}
+
+absl::StatusOr<std::string> DevClientIdentity(const std::string& data_dir) {
+  auto facts = ReadCertificate(data_dir + "/dev/client.crt");
+  if (!facts.ok()) return facts.status();
+  return facts->uris.empty() ? std::string() : facts->uris.front();
 }
 
 std::string DefaultDevDataDir() {

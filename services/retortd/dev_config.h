@@ -13,14 +13,15 @@ struct DevOptions {
   std::string data_dir;   // made when missing, readable by its owner only
   std::string listen;     // host:port; only loopback hosts are accepted
   std::string packs_dir;  // policy packs that come with the program
-  // Loopback host:port for probes and for metrics; empty means neither.
-  std::string health_listen, metrics_listen;
+  // Loopback host:port for probes, for metrics and for the HTTP gateway; empty means none of it.
+  std::string health_listen, metrics_listen, gateway_listen;
 };
 
 // A configuration for all roles under options.data_dir:
 //
 //   dev/   ca.crt, and server, client and second, each .crt and .key   made anew when missing or ended
-//          access.yaml   made once: the two clients may do everything; `endpoint` is written when serving
+//          access.yaml   made once: the two clients may do everything; `endpoint` and `gateway` are written
+//          when serving
 //   keys/  log.key teacher.key policy.key jobs.key trainer.key vault.key   made once, mode 0600
 //
 // and two teachers: `embedded` (the GGUF file of the set-up) and `openai` (its key from OPENAI_API_KEY).
@@ -28,11 +29,17 @@ struct DevOptions {
 // FailedPrecondition when the folder cannot be written or a key file in it is unusable.
 absl::StatusOr<server::v1::ServerConfig> MakeDevConfig(const DevOptions& options);
 
-// Tells clients where to connect: writes data_dir/dev/endpoint atomically.
-absl::Status WriteDevEndpoint(const std::string& data_dir, const std::string& endpoint);
+// Tells clients where to connect: writes data_dir/dev/gateway, when there is one, and data_dir/dev/endpoint,
+// each atomically and in this order.
+absl::Status WriteDevEndpoint(const std::string& data_dir, const std::string& endpoint,
+                              const std::string& gateway);
 
 // Takes that back when the server stops, so that clients say "no server" instead of trying a dead port.
 void RemoveDevEndpoint(const std::string& data_dir);
+
+// Who calls through the gateway of `retortd --dev`: the identity of dev/client.crt. The errors of
+// ReadCertificate.
+absl::StatusOr<std::string> DevClientIdentity(const std::string& data_dir);
 
 // ${XDG_STATE_HOME:-~/.local/state}/retort
 std::string DefaultDevDataDir();

@@ -21,6 +21,7 @@
 #include "services/identity/private_process.h"
 #include "services/retortd/backup_commands.h"
 #include "services/retortd/dev_config.h"
+#include "services/retortd/hosted_gateway.h"
 #include "services/retortd/hosted_roles.h"
 #include "services/retortd/observation.h"
 #include "services/telemetry/call_telemetry.h"
@@ -32,6 +33,7 @@ using retort::server::v1::ServerConfig;
 using retort::services::Log, retort::services::LogLevel;
 
 constexpr auto kDrainGrace = std::chrono::seconds(10);
+constexpr auto kAnswerGrace = std::chrono::seconds(1);  // of the gateway, to write what its calls came to
 constexpr auto kExpiryCheck = std::chrono::hours(1);
 constexpr std::chrono::seconds kDrainWait(2);
 constexpr std::chrono::milliseconds kForEver(-1);
@@ -39,7 +41,7 @@ constexpr std::chrono::milliseconds kForEver(-1);
 struct Flags {
   bool dev = false;
   bool print_config = false;
-  std::string config, roles, data_dir, listen, packs_dir, health_listen, metrics_listen;
+  std::string config, roles, data_dir, listen, packs_dir, health_listen, metrics_listen, gateway_listen;
 };
 
 // <folder of this program>/../share/retort/packs: where the build and an installation both put the packs.
@@ -63,7 +65,8 @@ absl::StatusOr<ServerConfig> Configure(const Flags& flags, const std::set<std::s
          .listen = flags.listen.empty() ? "127.0.0.1:7443" : flags.listen,
          .packs_dir = flags.packs_dir.empty() ? ShippedPacksDir() : flags.packs_dir,
          .health_listen = flags.health_listen,
-         .metrics_listen = flags.metrics_listen});
+         .metrics_listen = flags.metrics_listen,
+         .gateway_listen = flags.gateway_listen.empty() ? "127.0.0.1:0" : flags.gateway_listen});
     if (!config.ok()) return config;
     // Roles of one process name each other's address before the server runs, so port 0 is settled here.
     if (config->listen().substr(config->listen().rfind(':')) == ":0") {
@@ -77,7 +80,8 @@ absl::StatusOr<ServerConfig> Configure(const Flags& flags, const std::set<std::s
                                     {"--listen", flags.listen},
                                     {"--packs-dir", flags.packs_dir},
                                     {"--health-listen", flags.health_listen},
-                                    {"--metrics-listen", flags.metrics_listen}}) {
+                                    {"--metrics-listen", flags.metrics_listen},
+                                    {"--gateway-listen", flags.gateway_listen}}) {
     if (!value.empty())
       return absl::InvalidArgumentError(std::string(flag) + ": goes with --dev; --config has its own");
   }
@@ -143,11 +147,17 @@ absl::Status Serve(const Flags& flags, const ServerConfig& config, const std::se
             .methods = retort::services::MethodsOf(retort::services::HostedRoles::ServiceNames(roles))})},
       (*hosted)->services());
   if (!server.ok()) return server.status();
+  auto gateway = retort::services::StartGateway(config, roles, flags.dev, (*hosted)->access(), **server);
+  if (!gateway.ok()) return gateway.status();
   if (auto s = (*hosted)->Start(); !s.ok()) return s;
   const std::string endpoint =
       config.listen().substr(0, config.listen().rfind(':')) + ":" + std::to_string((*server)->port());
   if (flags.dev) {
-    if (auto s = retort::services::WriteDevEndpoint(config.data_dir(), endpoint); !s.ok()) return s;
+    if (auto s = retort::services::WriteDevEndpoint(config.data_dir(), endpoint,
+                                                    retort::services::GatewayAddress(config, gateway->get()));
+        !s.ok()) {
+      return s;
+    }
     Log(LogLevel::kInfo, "--dev: throw-away keys and certificates, this machine only; not for production");
   }
   std::string names;
@@ -161,8 +171,10 @@ absl::Status Serve(const Flags& flags, const ServerConfig& config, const std::se
   if (flags.dev) retort::services::RemoveDevEndpoint(config.data_dir());
   (*observation)->BeginDrain();
   AwaitSignal(signals, DrainWait(config));  // a second signal is impatient
+  if (*gateway != nullptr) (*gateway)->BeginDrain();
   (*hosted)->Stop(kDrainGrace);
-  (*server)->Drain(kDrainGrace);
+  (*server)->Drain(kDrainGrace);  // calls of the gateway among them
+  if (*gateway != nullptr) (*gateway)->Drain(kAnswerGrace);
   return absl::OkStatus();
 }
 
@@ -195,6 +207,8 @@ int main(int argc, char** argv) {
   app.add_option("--health-listen", flags.health_listen,
                  "With --dev: 127.0.0.1:port for health probes without TLS");
   app.add_option("--metrics-listen", flags.metrics_listen, "With --dev: 127.0.0.1:port for GET /metrics");
+  app.add_option("--gateway-listen", flags.gateway_listen,
+                 "With --dev: 127.0.0.1:port of the HTTP gateway (default: a free port)");
   app.add_flag("--print-config", flags.print_config,
                "Print the configuration in effect and end; it holds no secret, only paths");
   int command_exit = 0;

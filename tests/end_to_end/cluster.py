@@ -149,12 +149,17 @@ class Cluster:
         for role in ROLES:
             self.await_serving(role)
 
-    def start_together(self):
-        """One process with all roles on the data of the four; returns its address. Its name for kill() is "all"."""
+    def start_together(self, gateway=False, reflection=False):
+        """One process with all roles on the data of the four; returns its address. Its name for kill() is "all". With
+        `gateway` it has the HTTP gateway too, on ports["gateway"]."""
         config = self.stubs.server_config.ServerConfig()
         config.CopyFrom(self.base)
-        config.data_dir, config.reflection = str(self.work / "data"), False
+        config.data_dir, config.reflection = str(self.work / "data"), reflection
         config.listen = f"127.0.0.1:{free_port()}"
+        config.gateway_listen = ""  # that of --dev
+        if gateway:
+            self.ports["gateway"] = free_port()
+            config.gateway_listen = f"127.0.0.1:{self.ports['gateway']}"
         self.configs["all"] = self.work / "all.yaml"
         self._write_config("all", config)
         self.ports["all"] = int(config.listen.rsplit(":", 1)[1])

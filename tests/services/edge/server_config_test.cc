@@ -141,8 +141,10 @@ access_file: a
 }
 
 TEST(ServerConfigTest, PortsForProbesAndScrapes) {
-  EXPECT_EQ(Load(std::string(kPolicyOnly) + "health_listen: 0.0.0.0:7444\nmetrics_listen: "
-                                            "\"[::]:9464\"\nlog_format: text\ndrain_wait_seconds: 0\n",
+  EXPECT_EQ(Load(std::string(kPolicyOnly) +
+                     "health_listen: 0.0.0.0:7444\nmetrics_listen: "
+                     "\"[::]:9464\"\nlog_format: text\ndrain_wait_seconds: 0\ngateway_listen: "
+                     "0.0.0.0:7445\ngateway_origins: [\"https://a.example\"]\n",
                  {"policy"}),
             absl::OkStatus());
   const std::pair<const char*, const char*> bad[] = {
@@ -150,6 +152,10 @@ TEST(ServerConfigTest, PortsForProbesAndScrapes) {
       {"health_listen: 127.0.0.1:7443\n", "health_listen"},  // that of `listen`
       {"health_listen: h:1\nmetrics_listen: h:1\n", "metrics_listen"},
       {"metrics_listen: http://h:1\n", "metrics_listen"},
+      {"gateway_listen: 7445\n", "gateway_listen"},
+      {"gateway_listen: 127.0.0.1:7443\n", "gateway_listen"},  // that of `listen`
+      {"metrics_listen: h:1\ngateway_listen: h:1\n", "gateway_listen"},
+      {"gateway_origins: [\"https://a.example\"]\n", "gateway_origins"},  // nothing listens
       {"log_format: JSON\n", "log_format"},
       {"drain_wait_seconds: 61\n", "drain_wait_seconds"},
       {"drain_wait_seconds: -1\n", "drain_wait_seconds"},

@@ -1,16 +1,19 @@
 // The whole server over mutual TLS in one process: every method, as every role, in the caller's own project
-// and in another. access_matrix.txt holds the expected codes; a method or a role without a row fails, and the
-// message is the row to fill in.
+// and in another, over gRPC and through the HTTP gateway. access_matrix.txt holds the expected codes; a
+// method or a role without a row fails, and the message is the row to fill in.
 #include <google/protobuf/descriptor.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
+#include <memory>
 #include <sstream>
 
 #include "ledger/signing.h"
@@ -22,8 +25,10 @@
 #include "services/edge/server.h"
 #include "services/edge/server_config.h"
 #include "services/edge/status.h"
+#include "services/gateway/gateway.h"
 #include "services/identity/access_guard.h"
 #include "services/retortd/hosted_roles.h"
+#include "tests/services/gateway/connect_client.h"
 #include "tests/services/identity/test_authority.h"
 
 namespace retort::services {
@@ -126,6 +131,14 @@ class AccessMatrixTest : public testing::Test {
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = server->release();
     address_ = config.listen();
+    auto gateway = gateway::Gateway::Start(
+        {.listen = "127.0.0.1:0",
+         .tls = TlsPaths{config.tls().certificate(), config.tls().private_key(), config.tls().authorities()},
+         .services = HostedRoles::ServiceNames(roles),
+         .access = hosted_->access(),
+         .channel = server_->InProcessChannel()});
+    ASSERT_TRUE(gateway.ok()) << gateway.status();
+    gateway_ = gateway->release();
     // Both projects have a log from here on.
     for (const char* project : {"acme", "globex"}) {
       EXPECT_EQ(
@@ -134,6 +147,7 @@ class AccessMatrixTest : public testing::Test {
     }
   }
   static void TearDownTestSuite() {
+    delete gateway_;
     delete server_;
     delete hosted_;
     delete authority_;
@@ -306,9 +320,19 @@ class AccessMatrixTest : public testing::Test {
   static inline TestAuthority* authority_ = nullptr;
   static inline HostedRoles* hosted_ = nullptr;
   static inline EdgeServer* server_ = nullptr;
+  static inline gateway::Gateway* gateway_ = nullptr;
+
+  // Through the gateway, with a certificate of these files.
+  static gateway::ConnectClient OverHttp(const TlsPaths& tls) {
+    return gateway::ConnectClient("127.0.0.1:" + std::to_string(gateway_->port()), tls);
+  }
+
+  // What a call ends with, by the caller's role, the method and the project.
+  using Caller = std::function<std::string(const MethodDescriptor& method, const std::string& project)>;
+  static void ExpectMatrix(const std::function<Caller(const std::string& role)>& caller_of);
 };
 
-TEST_F(AccessMatrixTest, EveryMethodAnswersEveryRoleAsTheMatrixSays) {
+void AccessMatrixTest::ExpectMatrix(const std::function<Caller(const std::string& role)>& caller_of) {
   std::map<std::pair<std::string, std::string>, std::pair<std::string, std::string>> expected;
   std::ifstream file(std::string(RETORT_SOURCE_DIR) + "/tests/services/identity/access_matrix.txt");
   for (std::string line; std::getline(file, line);) {
@@ -320,7 +344,7 @@ TEST_F(AccessMatrixTest, EveryMethodAnswersEveryRoleAsTheMatrixSays) {
         << line << ": twice";
   }
   for (const Role role : Roles()) {
-    const auto channel = Channel(RoleName(role));
+    const Caller call = caller_of(RoleName(role));
     for (const char* service : kServices) {
       const auto* descriptor = DescriptorPool::generated_pool()->FindServiceByName(service);
       for (int i = 0; i < descriptor->method_count(); ++i) {
@@ -328,8 +352,8 @@ TEST_F(AccessMatrixTest, EveryMethodAnswersEveryRoleAsTheMatrixSays) {
         const std::string name = descriptor->name() + "/" + method.name();
         const std::string row = name + " " + RoleName(role);
         const auto want = expected.find({name, RoleName(role)});
-        const std::string own = CodeName(Call(channel, method, "acme").error_code());
-        const std::string foreign = CodeName(Call(channel, method, "globex").error_code());
+        const std::string own = call(method, "acme");
+        const std::string foreign = call(method, "globex");
         if (want == expected.end()) {
           ADD_FAILURE() << "access_matrix.txt has no row for this method and role; decide and add: " << row
                         << " ? ?"
@@ -343,6 +367,39 @@ TEST_F(AccessMatrixTest, EveryMethodAnswersEveryRoleAsTheMatrixSays) {
   }
   for (const auto& [key, codes] : expected)
     ADD_FAILURE() << key.first << " " << key.second << ": no such method or role";
+}
+
+TEST_F(AccessMatrixTest, EveryMethodAnswersEveryRoleAsTheMatrixSays) {
+  ExpectMatrix([](const std::string& role) -> Caller {
+    return [channel = Channel(role)](const MethodDescriptor& method, const std::string& project) {
+      return CodeName(Call(channel, method, project).error_code());
+    };
+  });
+}
+
+TEST_F(AccessMatrixTest, TheGatewayAnswersEveryRoleAsTheMatrixSays) {
+  ExpectMatrix([](const std::string& role) -> Caller {
+    auto client = std::make_shared<gateway::ConnectClient>(OverHttp(authority_->Issue(role, {{Id(role)}})));
+    return [client](const MethodDescriptor& method, const std::string& project) {
+      return client->Call(method, Request(method, project));
+    };
+  });
+}
+
+TEST_F(AccessMatrixTest, TheGatewayTurnsAwayAPeerWithoutAnIdentity) {
+  const MethodDescriptor& method = *Method("retort.jobs.v1.JobsService", "GetJob");
+  const auto code = [&](const std::string& name, const TestAuthority::Leaf& leaf) {
+    return OverHttp(authority_->Issue(name, leaf)).Call(method, Request(method, "acme"));
+  };
+  EXPECT_EQ(code("i", {{}}), "UNAUTHENTICATED");
+  EXPECT_EQ(code("j", {{"https://retort.example/viewer"}}), "UNAUTHENTICATED");
+  EXPECT_EQ(code("k", {{"spiffe://other.example/viewer"}}), "UNAUTHENTICATED");
+  EXPECT_EQ(code("l", {{Id("viewer"), Id("root")}}), "UNAUTHENTICATED");
+  EXPECT_EQ(code("m", {{Id("stranger")}}), "PERMISSION_DENIED");
+  EXPECT_EQ(code("n", {{Id("viewer")}}), "NOT_FOUND");
+  EXPECT_EQ(code("o", {{Id("viewer")}, std::chrono::seconds(-7200), std::chrono::seconds(-3600)}),
+            "NO_CONNECTION");
+  EXPECT_EQ(OverHttp({"", "", folder_ + "/ca.crt"}).Call(method, Request(method, "acme")), "NO_CONNECTION");
 }
 
 TEST_F(AccessMatrixTest, APeerWithoutAnIdentityIsTurnedAway) {
@@ -432,6 +489,15 @@ TEST_F(AccessMatrixTest, TheLedgerHasAllowancesAndRefusals) {
                           access.resource == "projects/acme/jobs/none");
   }
   EXPECT_TRUE(allowed);  // written before the answer
+  // And the same of calls through the gateway, as who the certificate says.
+  const size_t before = Accesses("acme").size();
+  EXPECT_EQ(OverHttp(authority_->Issue("operator", {{Id("operator")}})).Call(cancel, Request(cancel, "acme")),
+            "NOT_FOUND");
+  const auto after = Accesses("acme");
+  ASSERT_GT(after.size(), before);
+  EXPECT_TRUE(std::any_of(
+      after.begin() + static_cast<std::ptrdiff_t>(before), after.end(),
+      [&](const auto& access) { return access.decision == "allow" && access.identity == Id("operator"); }));
   EXPECT_TRUE(AwaitRefusal("globex", Id("operator"), "PERMISSION_DENIED"));
 }
 
