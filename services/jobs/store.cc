@@ -242,7 +242,8 @@ struct JobStore::Impl {
     (*end)->written = time;
     v1::JobLogLine line;
     const bool failed = job.state() == v1::Job::STATE_FAILED;
-    const bool waits = job.state_reason() == "PEER_UNAVAILABLE";
+    // What JobContext::Waiting says: a service is away, or the endpoint behind the teacher service.
+    const bool waits = job.state_reason() == "PEER_UNAVAILABLE" || job.state_reason().starts_with("TEACHER_");
     line.set_severity(failed  ? v1::JobLogLine::SEVERITY_ERROR
                       : waits ? v1::JobLogLine::SEVERITY_WARNING
                               : v1::JobLogLine::SEVERITY_INFO);

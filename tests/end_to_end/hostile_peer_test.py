@@ -11,6 +11,7 @@ import pathlib
 import socket
 import ssl
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -55,6 +56,15 @@ def grpc_message(body):
     return b"\0" + struct.pack(">I", len(body)) + body
 
 
+def frames(got):
+    """(kind, stream) of each whole frame."""
+    found, at = [], 0
+    while at + 9 <= len(got):
+        found.append((got[at + 3], int.from_bytes(got[at + 5:at + 9], "big")))
+        at += 9 + int.from_bytes(got[at:at + 3], "big")
+    return found
+
+
 class HostilePeers(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -87,6 +97,11 @@ class HostilePeers(unittest.TestCase):
     def memory(self):
         return int(pathlib.Path(f"/proc/{self.process.pid}/status").read_text().split("VmRSS:")[1].split()[0])
 
+    def server_seconds(self):
+        """Processor time of the server so far."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def honest_call(self):
         """Served at once, or, while a flood is on, refused with the code that says "later", and served then."""
         end = time.monotonic() + 10
@@ -98,21 +113,22 @@ class HostilePeers(unittest.TestCase):
                     raise
                 time.sleep(0.1)
 
-    def connect(self, certificate="client", protocols=("h2",)):
+    def connect(self, folder="own"):
+        """With the client's certificate of `folder`; None: with none."""
         context = ssl.create_default_context(cafile=self.dev / "ca.crt")
         context.check_hostname = False
-        if certificate is not None:
-            context.load_cert_chain(self.dev / f"{certificate}.crt", self.dev / f"{certificate}.key")
-        if protocols:
-            context.set_alpn_protocols(list(protocols))
+        if folder is not None:
+            folder = self.dev if folder == "own" else folder
+            context.load_cert_chain(folder / "client.crt", folder / "client.key")
+        context.set_alpn_protocols(["h2"])
         plain = socket.create_connection(("127.0.0.1", self.port), timeout=20)
         self.addCleanup(plain.close)
         tls = context.wrap_socket(plain, server_hostname="localhost")
         self.addCleanup(tls.close)
         return tls
 
-    def begin(self, **how):
-        peer = self.connect(**how)
+    def begin(self, folder="own"):
+        peer = self.connect(folder)
         peer.sendall(PREFACE + frame(SETTINGS, 0, 0))
         return peer
 
@@ -138,11 +154,8 @@ class HostilePeers(unittest.TestCase):
             if not piece:
                 return got, True
             got += piece
-            at = 0
-            while at + 9 <= len(got):
-                if got[at + 3] == GOAWAY:
-                    return got, True
-                at += 9 + int.from_bytes(got[at:at + 3], "big")
+            if any(kind == GOAWAY for kind, _ in frames(got)):
+                return got, True
         return got, False
 
     def assert_ended(self, data):
@@ -171,7 +184,7 @@ class HostilePeers(unittest.TestCase):
             peer = self.begin()
             self.send(peer, data)
             got, _ = self.read_all(peer, 1)
-            self.assertNotIn(b"grpc-status", got)
+            self.assertNotIn(HEADERS, [kind for kind, _ in frames(got)], "something was answered")
 
     def test_header_block_that_does_not_decode(self):
         self.assert_ended(frame(HEADERS, END_HEADERS, 1, b"\xff\xff\xff\xff\xff\xff\xff\xff\xff"))
@@ -199,17 +212,16 @@ class HostilePeers(unittest.TestCase):
         self.fail("pings were answered without end")
 
     def test_settings_and_rapid_reset_floods_leave_room_for_others(self):
-        began = time.process_time()
-        for flood in (frame(SETTINGS, 0, 0),):
-            peer = self.begin()
-            self.send(peer, flood * 20000)
+        began = self.server_seconds()
+        peer = self.begin()
+        self.send(peer, frame(SETTINGS, 0, 0) * 20000)
         peer = self.begin()
         for stream in range(1, 20001, 2):
             if not self.send(peer, frame(HEADERS, END_HEADERS, stream, call_headers(JOBS + "ListJobs")) +
                              frame(RST_STREAM, 0, stream, struct.pack(">I", 8))):
                 break
         self.honest_call()
-        self.assertLess(time.process_time() - began, 60)
+        self.assertLess(self.server_seconds() - began, 20)
 
     def test_connections_that_say_nothing(self):
         idle = [socket.create_connection(("127.0.0.1", self.port), timeout=20) for _ in range(300)]  # not even TLS
@@ -254,7 +266,9 @@ class HostilePeers(unittest.TestCase):
         body = b"\0" + struct.pack(">I", 1 << 30) + b"short"
         self.send(peer, frame(HEADERS, END_HEADERS, 1, call_headers(JOBS + "GetJob")) + frame(DATA, END_STREAM, 1, body))
         got, _ = self.read_all(peer, 3)
-        self.assertTrue(any(got))
+        answers = [kind for kind, stream in frames(got) if stream == 1]
+        self.assertTrue(RST_STREAM in answers or HEADERS in answers, "the call was left open")
+        self.assertNotIn(DATA, answers)
 
     def test_methods_that_are_not_there(self):
         for path in ("/retort.jobs.v1.JobsService/Nothing", "/nothing/at.all", "//", "/../../etc/passwd", "/" + "x" * 8000):
@@ -297,25 +311,27 @@ class HostilePeers(unittest.TestCase):
         self.assertEqual(refused.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
 
     def test_certificates_of_nobody_here(self):
-        """In TLS 1.3 a client learns of the refusal with its first read."""
-        for certificate in (None,):
-            with self.assertRaises((OSError, ssl.SSLError)):
-                peer = self.connect(certificate=certificate)
-                peer.sendall(PREFACE + frame(SETTINGS, 0, 0))
-                peer.settimeout(10)
-                while peer.recv(4096):
-                    pass
-                raise ConnectionResetError  # hung up without a word: refused too
+        """None, and one of another authority. In TLS 1.3 a client learns of the refusal with its first read."""
+        other = pathlib.Path(self.folder.name) / "other"
+        subprocess.run([self.cluster.bin / "retortd", "--dev", "--data-dir", other, "--packs-dir",
+                        e2e.REPOSITORY / "policy" / "packs", "--print-config"], check=True, capture_output=True, timeout=60)
+        for folder in (None, other / "dev"):
+            try:
+                peer = self.begin(folder)
+            except OSError:
+                continue  # refused in the handshake
+            got, ended = self.read_all(peer, 10)
+            self.assertTrue(ended, f"{folder}: still connected")
+            self.assertEqual(got, b"", f"{folder}: the server spoke HTTP/2 with a stranger")
 
-    def test_yaml_bomb_in_a_policy_pack(self):
+    def test_yaml_bomb(self):
         levels = ["a: &a [x, x, x, x, x, x, x, x, x]"] + [
             f"{new}: &{new} [{', '.join(['*' + old] * 9)}]" for old, new in zip("abcdefgh", "bcdefghi")]
         file = pathlib.Path(self.folder.name) / "bomb.yaml"
         file.write_text("\n".join(levels) + "\n")
-        began = time.monotonic()
-        done = self.cluster.retort("policy", "check", "--facts", str(file), check=False)
-        self.assertNotEqual(done.returncode, 0)
-        self.assertLess(time.monotonic() - began, 20)
+        done = self.cluster.retort("policy", "check", "--facts", str(file), "--packs", str(e2e.REPOSITORY / "policy" / "packs"), check=False)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("saw an anchor", done.stderr)  # before anything is multiplied
 
 
 if __name__ == "__main__":

@@ -273,6 +273,14 @@ TEST_F(JobsServiceTest, DeadEndpointIsWaitedFor) {
   EXPECT_EQ(job.blocking_resource(), "services/teacher");
   EXPECT_NE(job.state_message().find("waiting for the teacher's endpoint"), std::string::npos)
       << job.state_message();
+  v1::GetJobLogRequest ask;
+  ask.set_name(job.name());
+  const auto log = Call(&v1::JobsService::StubInterface::GetJobLog, ask);
+  ASSERT_TRUE(log.ok()) << log.status();
+  EXPECT_TRUE(std::any_of(log->lines().begin(), log->lines().end(), [](const v1::JobLogLine& line) {
+    return line.severity() == v1::JobLogLine::SEVERITY_WARNING &&
+           line.text().find("waiting for the teacher's endpoint") != std::string::npos;
+  })) << log->DebugString();
   dead = false;
   job = Await();
   ASSERT_EQ(job.state(), v1::Job::STATE_SUCCEEDED) << job.state_message();
