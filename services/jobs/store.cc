@@ -15,6 +15,7 @@
 #include "proto/utf8.h"
 #include "rocksdb/db.h"
 #include "rocksdb/write_batch.h"
+#include "services/edge/disk_room.h"
 #include "services/edge/status.h"
 #include "services/storage/format.h"
 
@@ -23,7 +24,6 @@ namespace {
 
 using services::WithReason;
 
-constexpr uintmax_t kRoomBytes = uintmax_t{16} << 20;  // with less, going on may fail at once again
 constexpr std::chrono::seconds kRepeatedLineEvery(10);
 // 1: the first that says so; rows are those of before.
 constexpr int kFormat = 1;
@@ -155,7 +155,7 @@ struct JobStore::Impl {
   bool HasRoom() const {
     std::error_code error;
     const std::filesystem::space_info space = std::filesystem::space(folder, error);
-    return !error && space.available >= kRoomBytes;
+    return !error && space.available >= services::kDiskRoomBytes;
   }
 
   absl::Status Write(rocksdb::WriteBatch& batch) {

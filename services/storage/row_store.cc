@@ -6,12 +6,12 @@
 #include "ledger/storage_log.h"
 #include "rocksdb/db.h"
 #include "rocksdb/write_batch.h"
+#include "services/edge/disk_room.h"
 #include "services/storage/format.h"
 
 namespace retort::services {
 namespace {
 
-constexpr uintmax_t kRoomBytes = uintmax_t{16} << 20;  // with less, going on may fail at once again
 constexpr size_t kProtectionBytes = 8;  // RocksDB checks each key and value of a batch up to the log
 constexpr char kTokenKey[] = "meta/token_key";
 // 1: the first that says so; rows are those of before.
@@ -121,7 +121,7 @@ absl::Status RowStore::Write(const Batch& batch) {
     // there is room.
     std::error_code error;
     const std::filesystem::space_info space = std::filesystem::space(impl_->folder, error);
-    if (!error && space.available >= kRoomBytes) impl_->db->Resume().PermitUncheckedError();
+    if (!error && space.available >= kDiskRoomBytes) impl_->db->Resume().PermitUncheckedError();
   }
   return FromRocks(status, impl_->what + ", write");
 }
